@@ -1,0 +1,4 @@
+//! The balancer. Pure: no sockets, clock, threads, randomness, logging or globals.
+
+pub mod sched;
+pub mod server;

@@ -1,0 +1,147 @@
+//! A real server as the engine sees it: its configuration plus what is counted at run time.
+//!
+//! Destinations live in one slab for all services, so that a connection can name one by a small
+//! id, and so that a deleted one can linger in the trash with its counts until nothing refers to
+//! it any more.
+
+use crate::base::{Address, DestinationId, Family, Port, ServiceId};
+use crate::table::{DestinationKey, ForwardingMethod, Tunnel};
+
+/// What is counted of a service or destination; plain numbers that only one worker writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Tally {
+    pub connections: u64,
+    pub in_packets: u64,
+    pub out_packets: u64,
+    pub in_bytes: u64,
+    pub out_bytes: u64,
+}
+
+/// A destination and its run-time state.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    pub key: DestinationKey,
+    pub family: Family,
+    pub address: Address,
+    pub port: Port,
+    /// The service it belongs to (or belonged to, while in the trash).
+    pub service: ServiceId,
+    pub method: ForwardingMethod,
+    pub tunnel: Tunnel,
+    /// 0 to 2147483647.
+    pub weight: u32,
+    /// The last weight that was not 0: what Maglev hashing builds its table from.
+    pub last_weight: u32,
+    pub upper_threshold: u32,
+    pub lower_threshold: u32,
+    /// Configured, not in the trash.
+    pub available: bool,
+    /// At or over its upper threshold: not scheduled.
+    pub overloaded: bool,
+    pub active: u32,
+    pub inactive: u32,
+    pub persistent: u32,
+    /// Connections, templates and scheduler caches that refer to it.
+    pub references: u32,
+    pub tally: Tally,
+}
+
+impl Destination {
+    /// Whether a scheduler may choose it: weight above 0 and not overloaded.
+    #[inline]
+    pub fn usable(&self) -> bool {
+        self.weight > 0 && !self.overloaded
+    }
+
+    /// The load that lc, wlc, lblc, lblcr and twos compare: an active connection weighs 256 inactive ones.
+    #[inline]
+    pub fn load(&self) -> u64 {
+        (u64::from(self.active) << 8) + u64::from(self.inactive)
+    }
+}
+
+/// All destinations of an engine, by id.
+#[derive(Debug, Default)]
+pub struct Destinations {
+    slots: Vec<Option<Destination>>,
+    free: Vec<DestinationId>,
+}
+
+impl Destinations {
+    pub fn insert(&mut self, destination: Destination) -> DestinationId {
+        match self.free.pop() {
+            Some(id) => {
+                self.slots[id.index()] = Some(destination);
+                id
+            }
+            None => {
+                self.slots.push(Some(destination));
+                DestinationId(self.slots.len() as u32 - 1)
+            }
+        }
+    }
+
+    pub fn remove(&mut self, id: DestinationId) -> Option<Destination> {
+        let destination = self.slots.get_mut(id.index())?.take()?;
+        self.free.push(id);
+        Some(destination)
+    }
+
+    #[inline]
+    pub fn get(&self, id: DestinationId) -> Option<&Destination> {
+        self.slots.get(id.index())?.as_ref()
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, id: DestinationId) -> Option<&mut Destination> {
+        self.slots.get_mut(id.index())?.as_mut()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (DestinationId, &Destination)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| Some((DestinationId(index as u32), slot.as_ref()?)))
+    }
+}
+
+/// The destinations of one service in the order the kernel's list has: newest first.
+#[derive(Clone, Debug, Default)]
+pub struct ServerList {
+    /// Oldest first, so that adding is cheap.
+    oldest_first: Vec<DestinationId>,
+}
+
+impl ServerList {
+    /// Puts a destination at the list's head.
+    pub fn add(&mut self, id: DestinationId) {
+        self.oldest_first.push(id);
+    }
+
+    pub fn remove(&mut self, id: DestinationId) {
+        self.oldest_first.retain(|&other| other != id);
+    }
+
+    pub fn len(&self) -> usize {
+        self.oldest_first.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.oldest_first.is_empty()
+    }
+
+    /// The destinations from the head (newest) on.
+    #[inline]
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = DestinationId> + Clone + '_ {
+        self.oldest_first.iter().rev().copied()
+    }
+
+    /// The destination at `position`, counted from the head.
+    #[inline]
+    pub fn at(&self, position: usize) -> Option<DestinationId> {
+        let last = self.oldest_first.len().checked_sub(1)?;
+        self.oldest_first.get(last.checked_sub(position)?).copied()
+    }
+
+    /// Where `id` stands, counted from the head.
+    pub fn position(&self, id: DestinationId) -> Option<usize> {
+        self.iter().position(|other| other == id)
+    }
+}

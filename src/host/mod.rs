@@ -1,0 +1,1 @@
+//! The machine around us: links, routes, neighbours, the guard, privileges.

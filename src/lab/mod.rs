@@ -1,0 +1,1 @@
+//! Ready-made topologies in network namespaces.

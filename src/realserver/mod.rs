@@ -1,0 +1,1 @@
+//! What a real server needs for direct routing and tunnels.

@@ -1,0 +1,20 @@
+//! What the operator asked for: services, destinations, settings, mark rules; and what the
+//! machine around us offers: links, addresses, routes.
+//!
+//! Plain data with its rules. Both the control thread and every engine hold a copy; the engine
+//! adds what happens at run time (connection counts, scheduler state).
+
+pub mod errno;
+pub mod mark;
+pub mod network;
+pub mod service;
+pub mod settings;
+
+pub use errno::Errno;
+pub use mark::{MarkMatch, MarkRule};
+pub use network::{Link, Network, NextHop, Route, RouteKind};
+pub use service::{
+    DestinationConfig, DestinationKey, ForwardingMethod, SchedulerKind, ServiceConfig, ServiceFlags, ServiceKey,
+    Tunnel, TunnelChecksum, TunnelKind,
+};
+pub use settings::{Settings, Timeouts};

@@ -1,0 +1,236 @@
+//! The machine's links, addresses and routes as plain data, for an engine to look things up in.
+//!
+//! The host layer fills a [`Network`] from netlink and replaces it as a whole when something
+//! changes; a replayed transcript builds one by hand.
+
+use std::net::IpAddr;
+
+use crate::base::{Address, Family, LinkId, Mac, Prefix};
+
+/// What kind of header a link's frames start with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkLayer {
+    Ethernet,
+    /// No link-layer header: a TUN device.
+    Ip,
+}
+
+/// An interface that frames come from and go to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub id: LinkId,
+    /// The kernel's interface index.
+    pub index: u32,
+    pub name: String,
+    pub layer: LinkLayer,
+    pub mac: Mac,
+    /// The address of ours that the kernel does not know: frames to it are for this director alone.
+    pub virtual_mac: Option<Mac>,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+    pub up: bool,
+    /// Addresses configured on the interface, with their networks.
+    pub addresses: Vec<Prefix>,
+}
+
+impl Link {
+    /// Whether a frame to `mac` is meant for this director.
+    pub fn takes(&self, mac: Mac) -> bool {
+        mac == self.mac || Some(mac) == self.virtual_mac
+    }
+
+    /// The Ethernet address that frames of ours leave with.
+    pub fn source_mac(&self) -> Mac {
+        self.virtual_mac.unwrap_or(self.mac)
+    }
+}
+
+/// What a route says about an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    Unicast,
+    /// An address of this host.
+    Local,
+    Broadcast,
+    Multicast,
+    /// Blackhole, unreachable, prohibit: nothing goes there.
+    Unreachable,
+}
+
+/// One entry of the routing table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub destination: Prefix,
+    pub kind: RouteKind,
+    /// The link packets leave by; for local routes the link that carries the address.
+    pub link: Option<LinkId>,
+    pub gateway: Option<IpAddr>,
+    /// The source address the kernel prefers for this route.
+    pub source: Option<IpAddr>,
+    /// Lower is preferred among routes of the same length.
+    pub metric: u32,
+    /// MTU of the route where it differs from the link's.
+    pub mtu: Option<u32>,
+}
+
+/// Where a packet for some address goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    pub kind: RouteKind,
+    pub link: LinkId,
+    /// The address whose link-layer address is needed: the gateway's, or the destination itself.
+    pub address: Address,
+    /// The address this host would use as the source; zero where it has none.
+    pub source: Address,
+    pub mtu: u32,
+}
+
+/// Links, addresses and routes at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    links: Vec<Link>,
+    /// Sorted: longest prefix first, then lowest metric.
+    v4: Vec<Route>,
+    v6: Vec<Route>,
+}
+
+impl Network {
+    /// Builds the lookup tables. Local routes for the links' own addresses are added where
+    /// `routes` does not have them.
+    pub fn new(links: Vec<Link>, routes: Vec<Route>) -> Network {
+        let mut network = Network { links, v4: Vec::new(), v6: Vec::new() };
+        let own: Vec<Route> = network
+            .links
+            .iter()
+            .flat_map(|link| {
+                link.addresses.iter().map(|prefix| Route {
+                    destination: Prefix::host(prefix.address),
+                    kind: RouteKind::Local,
+                    link: Some(link.id),
+                    gateway: None,
+                    source: Some(prefix.address),
+                    metric: 0,
+                    mtu: None,
+                })
+            })
+            .collect();
+        for route in routes.into_iter().chain(own) {
+            match route.destination.family() {
+                Family::V4 => network.v4.push(route),
+                Family::V6 => network.v6.push(route),
+            }
+        }
+        for table in [&mut network.v4, &mut network.v6] {
+            // A local route wins over a unicast one of the same length, as the local table is asked first.
+            table.sort_by_key(|route| {
+                (u8::MAX - route.destination.length, route.kind != RouteKind::Local, route.metric)
+            });
+        }
+        network
+    }
+
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    pub fn link(&self, id: LinkId) -> Option<&Link> {
+        self.links.iter().find(|link| link.id == id)
+    }
+
+    /// Whether `address` belongs to this host.
+    pub fn is_local(&self, family: Family, address: Address) -> bool {
+        self.route(family, address).is_some_and(|route| route.kind == RouteKind::Local)
+    }
+
+    /// Looks up where packets to `address` go; `None` where no route leads there or its link is down.
+    pub fn next_hop(&self, family: Family, address: Address) -> Option<NextHop> {
+        let route = self.route(family, address)?;
+        if route.kind == RouteKind::Unreachable {
+            return None;
+        }
+        let link = route.link.and_then(|id| self.link(id)).filter(|link| link.up || route.kind == RouteKind::Local)?;
+        let source =
+            route.source.or_else(|| self.preferred_source(link, family, route.gateway.map_or(address, Address::from)));
+        Some(NextHop {
+            kind: route.kind,
+            link: link.id,
+            address: route.gateway.map_or(address, Address::from),
+            source: source.map_or(Address::ZERO, Address::from),
+            mtu: route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)),
+        })
+    }
+
+    fn route(&self, family: Family, address: Address) -> Option<&Route> {
+        let (table, ip) = match family {
+            Family::V4 => (&self.v4, address.to_ip(family)),
+            Family::V6 => (&self.v6, address.to_ip(family)),
+        };
+        table.iter().find(|route| route.destination.contains(ip))
+    }
+
+    /// The address of `link` in the network of `peer`, else its first one that is not link-local.
+    fn preferred_source(&self, link: &Link, family: Family, peer: Address) -> Option<IpAddr> {
+        let link_local = |address: IpAddr| match address {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(v6) => v6.segments()[0] & 0xffc0 == 0xfe80,
+        };
+        let mut candidates = link.addresses.iter().filter(|prefix| prefix.family() == family);
+        candidates
+            .clone()
+            .find(|prefix| prefix.contains(peer.to_ip(family)))
+            .or_else(|| candidates.clone().find(|prefix| !link_local(prefix.address)))
+            .or_else(|| candidates.next())
+            .map(|prefix| prefix.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(id: u32, addresses: &[&str]) -> Link {
+        Link {
+            id: LinkId(id),
+            index: id + 1,
+            name: format!("eth{id}"),
+            layer: LinkLayer::Ethernet,
+            mac: Mac([2, 0, 0, 0, 0, id as u8]),
+            virtual_mac: None,
+            mtu: 1500,
+            up: true,
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        }
+    }
+
+    fn route(destination: &str, link: u32, gateway: Option<&str>) -> Route {
+        Route {
+            destination: destination.parse().unwrap(),
+            kind: RouteKind::Unicast,
+            link: Some(LinkId(link)),
+            gateway: gateway.map(|text| text.parse().unwrap()),
+            source: None,
+            metric: 0,
+            mtu: None,
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_and_names_gateway_and_source() {
+        let network = Network::new(
+            vec![link(0, &["10.0.0.1/24"]), link(1, &["172.16.0.1/24"])],
+            vec![
+                route("0.0.0.0/0", 0, Some("10.0.0.254")),
+                route("10.0.0.0/24", 0, None),
+                route("172.16.0.0/24", 1, None),
+                route("192.168.77.0/24", 1, Some("172.16.0.254")),
+            ],
+        );
+        let hop = |text: &str| network.next_hop(Family::V4, Address::from(text.parse::<IpAddr>().unwrap())).unwrap();
+        assert_eq!(hop("192.168.77.5").address, Address::v4([172, 16, 0, 254]));
+        assert_eq!(hop("192.168.77.5").source, Address::v4([172, 16, 0, 1]));
+        assert_eq!(hop("172.16.0.11").address, Address::v4([172, 16, 0, 11]));
+        assert_eq!(hop("8.8.8.8").address, Address::v4([10, 0, 0, 254]));
+        assert_eq!(hop("10.0.0.1").kind, RouteKind::Local);
+        assert!(network.next_hop(Family::V6, Address::ZERO).is_none());
+    }
+}

@@ -1,0 +1,1 @@
+//! One pinned single-threaded event loop a core.
