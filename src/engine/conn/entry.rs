@@ -1,0 +1,162 @@
+//! One connection or persistence template.
+
+use crate::base::{Address, ConnectionId, DestinationId, Family, Port, Protocol, Tick};
+use crate::table::ForwardingMethod;
+
+/// Flag bits of a connection, with the numbers that synchronisation messages carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ConnFlags(pub u32);
+
+impl ConnFlags {
+    pub const METHOD_MASK: u32 = 0x0007;
+    /// Made by synchronisation.
+    pub const SYNC: u32 = 0x0020;
+    /// No packet of the real server has been seen (it answers the client directly).
+    pub const NO_OUTPUT: u32 = 0x0080;
+    /// Counts as inactive at its destination.
+    pub const INACTIVE: u32 = 0x0100;
+    /// The client's port is not known yet.
+    pub const NO_CLIENT_PORT: u32 = 0x0800;
+    pub const TEMPLATE: u32 = 0x1000;
+    pub const ONE_PACKET: u32 = 0x2000;
+
+    #[inline]
+    pub fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+
+    #[inline]
+    pub fn set(&mut self, bit: u32) {
+        self.0 |= bit;
+    }
+
+    #[inline]
+    pub fn clear(&mut self, bit: u32) {
+        self.0 &= !bit;
+    }
+
+    #[inline]
+    pub fn method(self) -> ForwardingMethod {
+        ForwardingMethod::from_number(self.0).unwrap_or(ForwardingMethod::Masquerading)
+    }
+}
+
+/// What a packet from a client is looked up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TupleKey {
+    pub family: Family,
+    pub protocol: Protocol,
+    pub client: Address,
+    pub client_port: Port,
+    pub virtual_address: Address,
+    pub virtual_port: Port,
+}
+
+/// An entry of the table; two cache lines.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub struct Connection {
+    pub client: Address,
+    pub virtual_address: Address,
+    pub client_port: Port,
+    pub virtual_port: Port,
+    pub destination_port: Port,
+    pub protocol: Protocol,
+    pub family: Family,
+    /// Next entry of the same chain, or [`super::table::NONE`].
+    pub(super) next: u32,
+    pub flags: ConnFlags,
+    pub state: u8,
+    /// Family of the destination's address; differs from `family` in mixed tunnels only.
+    pub destination_family: Family,
+    pub(super) in_use: bool,
+    /// Whether the entry hangs in its hash chain: one-packet connections do not.
+    pub(super) hashed: bool,
+    // The second cache line.
+    pub destination_address: Address,
+    /// When it expires unless something happens before.
+    pub expires: Tick,
+    /// Seconds until expiry after each packet.
+    pub timeout: u32,
+    pub in_packets: u32,
+    /// The real server; `None` for bypass connections.
+    pub destination: Option<DestinationId>,
+    /// The connection or template that this one belongs to.
+    pub controller: Option<ConnectionId>,
+    /// How many connections belong to this one.
+    pub controls: u32,
+    pub mark: u32,
+    pub(super) timer: super::timer::TimerLink,
+}
+
+impl Connection {
+    /// A connection that no packet has been handled for yet.
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        key: TupleKey,
+        destination: Option<DestinationId>,
+        destination_family: Family,
+        destination_address: Address,
+        destination_port: Port,
+        flags: ConnFlags,
+        mark: u32,
+    ) -> Connection {
+        Connection {
+            client: key.client,
+            virtual_address: key.virtual_address,
+            client_port: key.client_port,
+            virtual_port: key.virtual_port,
+            destination_port,
+            protocol: key.protocol,
+            family: key.family,
+            next: super::table::NONE,
+            flags,
+            state: 0,
+            destination_family,
+            in_use: true,
+            hashed: false,
+            destination_address,
+            expires: Tick::ZERO,
+            timeout: INITIAL_TIMEOUT,
+            in_packets: 0,
+            destination,
+            controller: None,
+            controls: 0,
+            mark,
+            timer: super::timer::TimerLink::default(),
+        }
+    }
+
+    pub fn key(&self) -> TupleKey {
+        TupleKey {
+            family: self.family,
+            protocol: self.protocol,
+            client: self.client,
+            client_port: self.client_port,
+            virtual_address: self.virtual_address,
+            virtual_port: self.virtual_port,
+        }
+    }
+
+    pub fn is_template(&self) -> bool {
+        self.flags.has(ConnFlags::TEMPLATE)
+    }
+
+    /// Whole seconds until it expires, rounded down.
+    pub fn seconds_left(&self, now: Tick) -> u32 {
+        (self.expires.since(now) / 1000) as u32
+    }
+}
+
+/// Seconds a connection lives until its first state transition.
+pub const INITIAL_TIMEOUT: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_two_cache_lines() {
+        assert!(size_of::<Connection>() <= 128, "{}", size_of::<Connection>());
+    }
+}

@@ -1,0 +1,406 @@
+//! The table itself: a slab of entries, hash chains through them, and the timer wheel.
+//!
+//! Memory for the largest number of connections is reserved at the start (the machine hands out
+//! pages only as they are touched), so that no packet ever waits for an allocation or a rehash.
+
+use crate::base::hash::HashKey;
+use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
+use crate::table::ForwardingMethod;
+
+use super::entry::{ConnFlags, Connection, TupleKey};
+use super::timer::TimerWheel;
+
+/// No entry.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// The table holds as many connections as it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection table is full")]
+pub struct TableFull;
+
+/// What is left to do when an entry has gone: its destination and controller are told.
+#[derive(Clone, Debug)]
+pub struct Removed {
+    pub connection: Connection,
+}
+
+#[derive(Debug)]
+pub struct ConnectionTable {
+    entries: Vec<Connection>,
+    free: Vec<u32>,
+    heads: Box<[u32]>,
+    mask: u32,
+    key: HashKey,
+    timers: TimerWheel,
+    maximum: usize,
+    count: usize,
+    /// Entries whose client port is not known yet; while there are none, one lookup suffices.
+    without_client_port: usize,
+}
+
+impl ConnectionTable {
+    /// A table for at most `maximum` connections (at least one).
+    pub fn new(maximum: usize, key: HashKey) -> ConnectionTable {
+        let maximum = maximum.clamp(1, NONE as usize - 1);
+        let buckets = maximum.next_power_of_two();
+        ConnectionTable {
+            entries: Vec::with_capacity(maximum),
+            free: Vec::new(),
+            heads: vec![NONE; buckets].into_boxed_slice(),
+            mask: buckets as u32 - 1,
+            key,
+            timers: TimerWheel::new(),
+            maximum,
+            count: 0,
+            without_client_port: 0,
+        }
+    }
+
+    /// Bytes that one connection takes at the most, its share of the hash table included.
+    pub const BYTES_PER_CONNECTION: usize = size_of::<Connection>() + 2 * size_of::<u32>();
+
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub fn maximum(&self) -> usize {
+        self.maximum
+    }
+
+    #[inline]
+    pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.entries.get(id.index()).filter(|entry| entry.in_use)
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.entries.get_mut(id.index()).filter(|entry| entry.in_use)
+    }
+
+    /// Finds the connection a client's packet belongs to.
+    #[inline]
+    pub fn find(&self, key: &TupleKey) -> Option<ConnectionId> {
+        let found = self.find_with_port(key);
+        if found.is_none() && self.without_client_port > 0 && !key.client_port.is_any() {
+            return self.find_with_port(&TupleKey { client_port: Port::ANY, ..*key });
+        }
+        found
+    }
+
+    #[inline]
+    fn find_with_port(&self, key: &TupleKey) -> Option<ConnectionId> {
+        let mut id = self.heads[self.bucket(key.protocol, key.client, key.client_port)];
+        while id != NONE {
+            let entry = &self.entries[id as usize];
+            if entry.client_port == key.client_port
+                && entry.virtual_port == key.virtual_port
+                && entry.client == key.client
+                && entry.virtual_address == key.virtual_address
+                && entry.protocol == key.protocol
+                && entry.family == key.family
+                && entry.flags.has(ConnFlags::NO_CLIENT_PORT) == key.client_port.is_any()
+                && !entry.is_template()
+            {
+                return Some(ConnectionId(id));
+            }
+            id = entry.next;
+        }
+        None
+    }
+
+    /// Finds a persistence template. `wanted` has the last word (a SIP template must carry the
+    /// same Call-ID).
+    pub fn find_template(&self, key: &TupleKey, wanted: impl Fn(ConnectionId) -> bool) -> Option<ConnectionId> {
+        let mut id = self.heads[self.bucket(key.protocol, key.client, Port::ANY)];
+        while id != NONE {
+            let entry = &self.entries[id as usize];
+            if entry.is_template() && entry.key() == *key && wanted(ConnectionId(id)) {
+                return Some(ConnectionId(id));
+            }
+            id = entry.next;
+        }
+        None
+    }
+
+    /// Finds the connection that a packet of a real server belongs to: `source` is the server's
+    /// end (or the virtual one, where the server answers in the VIP's name), `client` the other.
+    #[inline]
+    pub fn find_reply(
+        &self,
+        family: Family,
+        protocol: Protocol,
+        source: (Address, Port),
+        client: (Address, Port),
+    ) -> Option<ConnectionId> {
+        let mut id = self.heads[self.bucket(protocol, client.0, client.1)];
+        while id != NONE {
+            let entry = &self.entries[id as usize];
+            if entry.client_port == client.1
+                && entry.client == client.0
+                && entry.protocol == protocol
+                && entry.family == family
+                && !entry.is_template()
+            {
+                let own_end = match entry.flags.method() {
+                    ForwardingMethod::Masquerading => (entry.destination_address, entry.destination_port),
+                    _ => (entry.virtual_address, entry.virtual_port),
+                };
+                if own_end == source {
+                    return Some(ConnectionId(id));
+                }
+            }
+            id = entry.next;
+        }
+        None
+    }
+
+    /// Adds a connection and starts its timer. A one-packet connection is not hashed: no
+    /// packet ever finds it.
+    ///
+    /// # Errors
+    /// [`TableFull`] at the limit.
+    pub fn insert(&mut self, now: Tick, mut connection: Connection) -> Result<ConnectionId, TableFull> {
+        connection.expires = now + u64::from(connection.timeout) * 1000;
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.entries[id as usize] = connection;
+                ConnectionId(id)
+            }
+            None if self.entries.len() < self.maximum => {
+                self.entries.push(connection);
+                // At most `maximum` entries, which fits.
+                ConnectionId(self.entries.len() as u32 - 1)
+            }
+            None => return Err(TableFull),
+        };
+        self.count += 1;
+        if !self.entries[id.index()].flags.has(ConnFlags::ONE_PACKET) {
+            self.hash(id);
+        }
+        self.timers.arm(&mut self.entries, id);
+        Ok(id)
+    }
+
+    /// Sets the expiry `timeout` seconds from `now`.
+    #[inline]
+    pub fn rearm(&mut self, now: Tick, id: ConnectionId) {
+        let entry = &mut self.entries[id.index()];
+        entry.expires = now + u64::from(entry.timeout) * 1000;
+        self.timers.arm(&mut self.entries, id);
+    }
+
+    /// Sets the expiry to a moment of the caller's choice.
+    pub fn expire_at(&mut self, id: ConnectionId, moment: Tick) {
+        self.entries[id.index()].expires = moment;
+        self.timers.arm(&mut self.entries, id);
+    }
+
+    /// Makes a connection's timer fire at the next occasion.
+    pub fn expire_soon(&mut self, id: ConnectionId) {
+        self.timers.arm_due(&mut self.entries, id);
+    }
+
+    /// The next connection whose time has come. It is still in the table; the caller removes it
+    /// or gives it a new expiry.
+    pub fn pop_due(&mut self, now: Tick) -> Option<ConnectionId> {
+        self.timers.pop_due(&mut self.entries, now)
+    }
+
+    /// Takes a connection out.
+    pub fn remove(&mut self, id: ConnectionId) -> Option<Removed> {
+        self.get(id)?;
+        self.timers.disarm(&mut self.entries, id);
+        self.unhash(id);
+        let entry = &mut self.entries[id.index()];
+        entry.in_use = false;
+        let connection = entry.clone();
+        if connection.flags.has(ConnFlags::NO_CLIENT_PORT) {
+            self.without_client_port -= 1;
+        }
+        self.count -= 1;
+        self.free.push(id.0);
+        Some(Removed { connection })
+    }
+
+    /// Changes the fields a connection is found by.
+    pub fn rehash(&mut self, id: ConnectionId, change: impl FnOnce(&mut Connection)) {
+        self.unhash(id);
+        let entry = &mut self.entries[id.index()];
+        if entry.flags.has(ConnFlags::NO_CLIENT_PORT) {
+            self.without_client_port -= 1;
+        }
+        change(entry);
+        self.hash(id);
+    }
+
+    /// Every entry from place `from` on.
+    pub fn iter_from(&self, from: usize) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        self.entries
+            .iter()
+            .enumerate()
+            .skip(from)
+            .filter(|(_, entry)| entry.in_use)
+            .map(|(index, entry)| (ConnectionId(index as u32), entry))
+    }
+
+    /// How many places there are, used or free: a cursor at or beyond this is at the end.
+    pub fn places(&self) -> usize {
+        self.entries.len()
+    }
+
+    #[inline]
+    fn bucket(&self, protocol: Protocol, client: Address, port: Port) -> usize {
+        (self.key.client(protocol, client, port) & self.mask) as usize
+    }
+
+    fn hash(&mut self, id: ConnectionId) {
+        let entry = &self.entries[id.index()];
+        let bucket = self.bucket(entry.protocol, entry.client, entry.client_port);
+        let entry = &mut self.entries[id.index()];
+        entry.next = std::mem::replace(&mut self.heads[bucket], id.0);
+        entry.hashed = true;
+        if entry.flags.has(ConnFlags::NO_CLIENT_PORT) {
+            self.without_client_port += 1;
+        }
+    }
+
+    fn unhash(&mut self, id: ConnectionId) {
+        let entry = &self.entries[id.index()];
+        if !entry.hashed {
+            return;
+        }
+        let after = entry.next;
+        let bucket = self.bucket(entry.protocol, entry.client, entry.client_port);
+        if self.heads[bucket] == id.0 {
+            self.heads[bucket] = after;
+        } else {
+            let mut at = self.heads[bucket];
+            while at != NONE {
+                let next = self.entries[at as usize].next;
+                if next == id.0 {
+                    self.entries[at as usize].next = after;
+                    break;
+                }
+                at = next;
+            }
+        }
+        let entry = &mut self.entries[id.index()];
+        entry.hashed = false;
+        entry.next = NONE;
+    }
+
+    /// Checks that counts, chains and timers agree; for tests.
+    #[doc(hidden)]
+    pub fn check_invariants(&self) {
+        let used = self.entries.iter().filter(|entry| entry.in_use).count();
+        assert_eq!(used, self.count, "entries in use and the count");
+        let mut chained = 0;
+        for (bucket, &head) in self.heads.iter().enumerate() {
+            let mut id = head;
+            while id != NONE {
+                let entry = &self.entries[id as usize];
+                assert!(entry.in_use && entry.hashed, "a chain holds a live entry");
+                assert_eq!(self.bucket(entry.protocol, entry.client, entry.client_port), bucket, "in its own chain");
+                chained += 1;
+                id = entry.next;
+            }
+        }
+        let hashed = self.entries.iter().filter(|entry| entry.in_use && entry.hashed).count();
+        assert_eq!(chained, hashed, "every hashed entry is in a chain");
+        let open =
+            self.entries.iter().filter(|entry| entry.in_use && entry.flags.has(ConnFlags::NO_CLIENT_PORT)).count();
+        assert_eq!(open, self.without_client_port, "entries without client port");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn connection(port: u16, timeout: u32) -> Connection {
+        let key = TupleKey {
+            family: Family::V4,
+            protocol: Protocol::TCP,
+            client: Address::v4([10, 0, 0, 2]),
+            client_port: Port(port),
+            virtual_address: Address::v4([10, 9, 9, 9]),
+            virtual_port: Port(80),
+        };
+        let server = Address::v4([172, 16, 0, 11]);
+        let mut connection = Connection::new(key, None, Family::V4, server, Port(8080), ConnFlags(0), 0);
+        connection.timeout = timeout;
+        connection
+    }
+
+    #[test]
+    fn both_directions_find_the_same_entry_and_the_newest_wins() {
+        let mut table = ConnectionTable::new(16, HashKey(1, 2));
+        let old = table.insert(Tick(0), connection(40000, 60)).unwrap();
+        let key = connection(40000, 0).key();
+        assert_eq!(table.find(&key), Some(old));
+        let new = table.insert(Tick(0), connection(40000, 60)).unwrap();
+        assert_eq!(table.find(&key), Some(new));
+        let server = (Address::v4([172, 16, 0, 11]), Port(8080));
+        let client = (key.client, key.client_port);
+        assert_eq!(table.find_reply(Family::V4, Protocol::TCP, server, client), Some(new));
+        table.remove(new).unwrap();
+        assert_eq!(table.find_reply(Family::V4, Protocol::TCP, server, client), Some(old));
+        table.check_invariants();
+    }
+
+    #[test]
+    fn the_limit_is_an_error_and_room_comes_back() {
+        let mut table = ConnectionTable::new(2, HashKey(1, 2));
+        let first = table.insert(Tick(0), connection(1, 60)).unwrap();
+        table.insert(Tick(0), connection(2, 60)).unwrap();
+        assert_eq!(table.insert(Tick(0), connection(3, 60)), Err(TableFull));
+        table.remove(first);
+        assert!(table.insert(Tick(0), connection(3, 60)).is_ok());
+    }
+
+    proptest! {
+        /// A shadow model of expiry: a connection is due once its time has come, never before,
+        /// whatever was re-armed in between, and however far the clock jumps.
+        #[test]
+        fn timers_fire_when_due(steps in proptest::collection::vec((0u16..50, 1u32..5000, 0u64..400_000), 1..200)) {
+            let mut table = ConnectionTable::new(64, HashKey(5, 6));
+            let mut model: HashMap<u32, u64> = HashMap::new();
+            let mut now = Tick(0);
+            for (port, timeout, jump) in steps {
+                let key = connection(port, 0).key();
+                match table.find(&key) {
+                    Some(id) => {
+                        table.get_mut(id).unwrap().timeout = timeout;
+                        table.rearm(now, id);
+                        model.insert(id.0, now.0 + u64::from(timeout) * 1000);
+                    }
+                    None => {
+                        let id = table.insert(now, connection(port, timeout)).unwrap();
+                        model.insert(id.0, now.0 + u64::from(timeout) * 1000);
+                    }
+                }
+                now = now + jump;
+                while let Some(id) = table.pop_due(now) {
+                    let due = model.remove(&id.0);
+                    prop_assert!(due.is_some_and(|due| due <= now.0), "fired early: {due:?} at {now:?}");
+                    table.remove(id);
+                }
+                let late = model.values().filter(|&&due| due + SLACK <= now.0).count();
+                prop_assert_eq!(late, 0, "connections past their time");
+                prop_assert_eq!(table.len(), model.len());
+                table.check_invariants();
+            }
+        }
+    }
+
+    /// Connections may stay this many milliseconds beyond their time (one slot of the wheel).
+    const SLACK: u64 = 17;
+}
