@@ -8,6 +8,7 @@ pub mod ipvsadm;
 pub mod lab;
 pub mod port;
 pub mod realserver;
+pub mod replay;
 pub mod table;
 pub mod wire;
 pub mod worker;

@@ -1,6 +1,163 @@
 //! The balancer. Pure: no sockets, clock, threads, randomness, logging or globals.
+//!
+//! ```text
+//! handle: classify ─┬─ to a virtual address ── input ── lookup · admit · pick · track · forward
+//!                   ├─ from a real server ──── output ─ lookup · track · forward back
+//!                   ├─ an ICMP error ───────── related
+//!                   └─ to an address of ours ─ local ── echo reply, reset, unreachable
+//! ```
+//!
+//! A frame goes in, is edited in place, and a small [`Verdict`] says where it goes. What the
+//! engine sends of its own accord waits in the [`Outbox`]. The same calls with the same times
+//! give the same results, always.
 
 pub mod conn;
+pub mod outbox;
 pub mod proto;
 pub mod sched;
 pub mod server;
+pub mod services;
+pub mod verdict;
+
+mod admit;
+mod apply;
+mod classify;
+mod emit;
+mod expire;
+mod forward;
+mod fragments;
+mod input;
+mod local;
+mod output;
+mod pick;
+mod related;
+mod routes;
+mod sip;
+mod track;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+
+use crate::base::hash::HashKey;
+use crate::base::random::Random;
+use crate::base::{ConnectionId, Tick};
+use crate::table::{MarkRule, Network, Settings, Timeouts};
+use crate::wire::reassembly::Reassembler;
+use crate::wire::{FragmentPart, Frame};
+
+pub use outbox::{Outbound, Outbox};
+pub use verdict::{DropReason, Egress, PassReason, Verdict, VerdictCounts};
+pub use view::{ConnectionView, DestinationView, ServiceView};
+
+use admit::DropRate;
+use conn::ConnectionTable;
+use routes::RouteCache;
+use services::Services;
+
+/// Who answers for addresses that are this host's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostStack {
+    /// The kernel's stack is there: it answers for its own addresses and forwards what is not
+    /// ours, except what the guard keeps from it.
+    Beside,
+    /// Nobody else is there (a replay, a simulation): the engine answers and forwards for all.
+    Absent,
+}
+
+/// What an engine is built with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Most connections (templates included) that the table holds.
+    pub maximum_connections: usize,
+    /// Two engines with the same seed and the same input do the same.
+    pub seed: u64,
+    pub host_stack: HostStack,
+}
+
+/// One balancer: tables, connections, and what waits to be sent.
+#[derive(Debug)]
+pub struct Engine {
+    services: Services,
+    connections: ConnectionTable,
+    network: Arc<Network>,
+    routes: RouteCache,
+    settings: Settings,
+    timeouts: Timeouts,
+    marks: Vec<MarkRule>,
+    host_stack: HostStack,
+    random: Random,
+    reassembler: Reassembler,
+    outbox: Outbox,
+    counts: VerdictCounts,
+    drop_rate: DropRate,
+    /// Call-IDs of SIP templates.
+    call_ids: HashMap<ConnectionId, Box<[u8]>, BuildHasherDefault<DefaultHasher>>,
+    /// When connections of deleted destinations are to be looked for.
+    purge_at: Option<Tick>,
+    next_housekeeping: Tick,
+}
+
+impl Engine {
+    /// An engine without services on an empty network.
+    pub fn new(config: &Config) -> Engine {
+        let mut random = Random::new(config.seed);
+        let key = HashKey(random.next() | 1, random.next() | 1);
+        Engine {
+            services: Services::new(random.next()),
+            connections: ConnectionTable::new(config.maximum_connections, key),
+            network: Arc::default(),
+            routes: RouteCache::default(),
+            settings: Settings::default(),
+            timeouts: Timeouts::default(),
+            marks: Vec::new(),
+            host_stack: config.host_stack,
+            random,
+            reassembler: Reassembler::new(Default::default()),
+            outbox: Outbox::default(),
+            counts: VerdictCounts::default(),
+            drop_rate: DropRate::default(),
+            call_ids: HashMap::default(),
+            purge_at: None,
+            next_housekeeping: Tick::ZERO,
+        }
+    }
+
+    /// Replaces what is known of links, addresses and routes.
+    pub fn set_network(&mut self, network: Arc<Network>) {
+        self.network = network;
+        self.routes.clear();
+    }
+
+    /// Handles one frame. It is edited in place; the verdict says what to do with it, and the
+    /// outbox holds what else is to be sent, in order.
+    pub fn handle(&mut self, now: Tick, frame: &mut Frame) -> Verdict {
+        let verdict = self.decide(now, frame);
+        self.counts.note(verdict);
+        verdict
+    }
+
+    fn decide(&mut self, now: Tick, frame: &mut Frame) -> Verdict {
+        let seen = match self.classify(frame) {
+            Ok(seen) => seen,
+            Err(verdict) => return verdict,
+        };
+        if seen.parts.fragment != FragmentPart::Whole && self.wants_whole(&seen) {
+            return self.reassemble(now, frame, seen);
+        }
+        self.process(now, frame, &seen)
+    }
+
+    /// Packets of the engine's own that wait to be sent. The caller sends and clears them.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    pub fn counts(&self) -> &VerdictCounts {
+        &self.counts
+    }
+}

@@ -4,12 +4,14 @@
 //! Plain data with its rules. Both the control thread and every engine hold a copy; the engine
 //! adds what happens at run time (connection counts, scheduler state).
 
+pub mod change;
 pub mod errno;
 pub mod mark;
 pub mod network;
 pub mod service;
 pub mod settings;
 
+pub use change::Change;
 pub use errno::Errno;
 pub use mark::{MarkMatch, MarkRule};
 pub use network::{Link, Network, NextHop, Route, RouteKind};

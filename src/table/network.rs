@@ -3,7 +3,9 @@
 //! The host layer fills a [`Network`] from netlink and replaces it as a whole when something
 //! changes; a replayed transcript builds one by hand.
 
-use std::net::IpAddr;
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::base::{Address, Family, LinkId, Mac, Prefix};
 
@@ -92,13 +94,17 @@ pub struct Network {
     /// Sorted: longest prefix first, then lowest metric.
     v4: Vec<Route>,
     v6: Vec<Route>,
+    /// Addresses of this host, for the question asked of every packet.
+    local: HashSet<(Family, Address), BuildHasherDefault<DefaultHasher>>,
+    /// Whole networks that count as this host's (`ip route add local …`).
+    local_networks: Vec<Prefix>,
 }
 
 impl Network {
     /// Builds the lookup tables. Local routes for the links' own addresses are added where
     /// `routes` does not have them.
     pub fn new(links: Vec<Link>, routes: Vec<Route>) -> Network {
-        let mut network = Network { links, v4: Vec::new(), v6: Vec::new() };
+        let mut network = Network { links, ..Network::default() };
         let own: Vec<Route> = network
             .links
             .iter()
@@ -115,6 +121,13 @@ impl Network {
             })
             .collect();
         for route in routes.into_iter().chain(own) {
+            if route.kind == RouteKind::Local {
+                if route.destination == Prefix::host(route.destination.address) {
+                    network.local.insert((route.destination.family(), route.destination.address.into()));
+                } else {
+                    network.local_networks.push(route.destination);
+                }
+            }
             match route.destination.family() {
                 Family::V4 => network.v4.push(route),
                 Family::V6 => network.v6.push(route),
@@ -134,12 +147,28 @@ impl Network {
     }
 
     pub fn link(&self, id: LinkId) -> Option<&Link> {
-        self.links.iter().find(|link| link.id == id)
+        match self.links.get(id.index()) {
+            Some(link) if link.id == id => Some(link),
+            _ => self.links.iter().find(|link| link.id == id),
+        }
     }
 
     /// Whether `address` belongs to this host.
     pub fn is_local(&self, family: Family, address: Address) -> bool {
-        self.route(family, address).is_some_and(|route| route.kind == RouteKind::Local)
+        self.local.contains(&(family, address))
+            || self.local_networks.iter().any(|prefix| prefix.contains(address.to_ip(family)))
+    }
+
+    /// Whether `address` is the broadcast address of one of the links' networks.
+    pub fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        self.links.iter().flat_map(|link| &link.addresses).any(|prefix| match prefix.address {
+            IpAddr::V4(own) if (1..31).contains(&prefix.length) => {
+                let hosts = u32::MAX >> prefix.length;
+                let network = u32::from(own) & !hosts;
+                [network, network | hosts].contains(&u32::from(address))
+            }
+            _ => false,
+        })
     }
 
     /// Looks up where packets to `address` go; `None` where no route leads there or its link is down.

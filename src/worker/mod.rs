@@ -1,1 +1,3 @@
 //! One pinned single-threaded event loop a core.
+
+pub mod question;

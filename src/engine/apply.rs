@@ -1,0 +1,67 @@
+//! Changes of the configuration, applied one by one.
+
+use crate::base::Tick;
+use crate::table::{Change, Errno};
+
+use super::Engine;
+
+/// How long after a destination's deletion its connections are looked for.
+const PURGE_DELAY: u64 = 4;
+
+impl Engine {
+    /// Applies one change.
+    ///
+    /// # Errors
+    /// The errno that ip_vs would answer; then nothing has changed.
+    pub fn apply(&mut self, now: Tick, change: &Change) -> Result<(), Errno> {
+        match change {
+            Change::AddService { key, config } => self.services.add_service(*key, config.clone()),
+            Change::EditService { key, config } => self.services.edit_service(*key, config.clone()),
+            Change::DeleteService { key } => {
+                self.services.delete_service(now, key)?;
+                self.purge_later(now);
+                Ok(())
+            }
+            Change::Flush => {
+                self.services.flush(now);
+                self.purge_later(now);
+                Ok(())
+            }
+            Change::Zero { key } => self.services.zero(key.as_ref()),
+            Change::AddDestination { service, key, config } => {
+                self.services.add_destination(&self.network, service, *key, *config)
+            }
+            Change::EditDestination { service, key, config } => self.services.edit_destination(service, *key, *config),
+            Change::DeleteDestination { service, key } => {
+                self.services.delete_destination(now, service, key)?;
+                self.purge_later(now);
+                Ok(())
+            }
+            Change::SetTimeouts { timeouts } => self.timeouts.update(*timeouts),
+            Change::SetSetting { name, value } => {
+                self.settings.set(name, value)?;
+                self.drop_rate.configure(&self.settings);
+                Ok(())
+            }
+            Change::AddMark { rule } => {
+                self.marks.push(rule.clone());
+                Ok(())
+            }
+            Change::DeleteMark { rule } => {
+                let at = self.marks.iter().position(|known| known == rule).ok_or(Errno::ENOENT)?;
+                self.marks.remove(at);
+                Ok(())
+            }
+            Change::FlushMarks => {
+                self.marks.clear();
+                Ok(())
+            }
+        }
+    }
+
+    fn purge_later(&mut self, now: Tick) {
+        if self.settings.expire_nodest_conn != 0 {
+            self.purge_at = Some(now + PURGE_DELAY);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What time does: connections end, the trash is emptied, incomplete datagrams are given up.
+
+use crate::base::Tick;
+
+use super::Engine;
+use super::track::End;
+
+/// Seconds a connection that controls others stays beyond its time.
+const CONTROLLER_TIMEOUT: u32 = 60;
+/// Between two looks at everything that is not a connection's own timer.
+const HOUSEKEEPING: u64 = 1000;
+
+impl Engine {
+    /// Does what is due at `now`, ending at most `budget` connections; returns whether more are due.
+    pub fn tick(&mut self, now: Tick, budget: usize) -> bool {
+        let mut left = budget;
+        while left > 0 {
+            let Some(id) = self.connections.pop_due(now) else { break };
+            left -= 1;
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if connection.controls > 0 {
+                connection.timeout = CONTROLLER_TIMEOUT;
+                self.touch(now, id);
+            } else {
+                self.forget(id, End::Expired);
+            }
+        }
+        if now >= self.next_housekeeping {
+            self.next_housekeeping = now + HOUSEKEEPING;
+            self.services.tick(now, &self.settings);
+            self.give_up_fragments(now);
+        }
+        if self.purge_at.is_some_and(|at| at <= now) {
+            self.purge_at = None;
+            self.purge();
+        }
+        left == 0
+    }
+
+    /// Ends the connections of destinations that are gone (`expire_nodest_conn`), except those
+    /// that control others.
+    fn purge(&mut self) {
+        let gone: Vec<_> = self
+            .connections
+            .iter_from(0)
+            .filter(|(_, connection)| {
+                connection.controls == 0
+                    && connection
+                        .destination
+                        .and_then(|id| self.services.destinations.get(id))
+                        .is_some_and(|destination| !destination.available)
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for id in gone {
+            self.forget(id, End::Forced);
+        }
+    }
+}

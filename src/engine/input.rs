@@ -1,0 +1,254 @@
+//! Packets to a virtual address: find or make the connection, follow it, send the packet on.
+
+use crate::base::{ConnectionId, Port, Protocol, Tick};
+use crate::table::Network;
+use crate::wire::Frame;
+
+use super::admit::{self, Opening};
+use super::classify::{Seen, Target};
+use super::conn::{ConnFlags, TupleKey};
+use super::pick::{NoConnection, Wanted, connection_flags};
+use super::proto::{self, tcp};
+use super::sched::Request;
+use super::track::{End, Sender};
+use super::verdict::{DropReason, PassReason, Verdict};
+use super::{Engine, HostStack};
+
+/// The port both ends of IPsec's key exchange use: AH and ESP belong to that connection.
+const ISAKMP: Port = Port(500);
+
+/// How a request is sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// The packet itself.
+    Packet,
+    /// An ICMP error about the connection.
+    IcmpError,
+}
+
+impl Engine {
+    /// The stages after classification, for a whole packet.
+    pub(super) fn process(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
+        match seen.target {
+            Target::Virtual => self.input(now, frame, seen),
+            Target::Own => self.own(now, frame, seen),
+            Target::Transit => self.output(now, frame, seen),
+        }
+    }
+
+    fn input(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
+        let parts = &seen.parts;
+        if super::related::is_icmp(parts) {
+            return self.input_icmp(now, frame, seen);
+        }
+        if !proto::is_supported(parts.protocol) {
+            let reason =
+                if self.settings.ignore_tunneled != 0 { PassReason::Tunneled } else { PassReason::UnknownProtocol };
+            return self.leave_to_host(now, frame, seen, reason, Kept::No);
+        }
+        let Some(key) = request_key(seen) else { return Verdict::Drop(DropReason::TransportTruncated) };
+        let segment = parts.transport(frame.packet());
+        let starts_anew = admit::starts_anew(parts.protocol, segment);
+        let found = match self.usable(self.connections.find(&key), starts_anew) {
+            Ok(found) => found,
+            Err(verdict) => return verdict,
+        };
+        let id = match found {
+            Some(id) => id,
+            None => match self.begin(now, frame, seen, key) {
+                Ok(id) => id,
+                Err(verdict) => return verdict,
+            },
+        };
+        let Some(connection) = self.connections.get(id) else { return Verdict::Drop(DropReason::NoDestination) };
+        let (destination, flags) = (connection.destination, connection.flags);
+        self.count_packet(destination, Sender::Client, parts.length);
+        if matches!(parts.protocol, Protocol::TCP | Protocol::UDP | Protocol::SCTP) {
+            self.follow(id, Sender::Client, parts.transport(frame.packet()));
+        }
+        let verdict = self.forward(now, frame, seen, id, Carried::Packet);
+        if flags.has(ConnFlags::ONE_PACKET) {
+            let controller = self.connections.get(id).and_then(|connection| connection.controller);
+            if let Some(controller) = controller.and_then(|id| self.connections.get_mut(id)) {
+                controller.in_packets = controller.in_packets.wrapping_add(1);
+            }
+            self.forget(id, End::Expired);
+        } else {
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.in_packets = connection.in_packets.wrapping_add(1);
+            }
+            self.touch(now, id);
+        }
+        verdict
+    }
+
+    /// Whether a connection that was found may still carry its packet: one that is to be
+    /// scheduled anew, or whose destination is gone, may not.
+    fn usable(&mut self, found: Option<ConnectionId>, starts_anew: bool) -> Result<Option<ConnectionId>, Verdict> {
+        let Some(id) = found else { return Ok(None) };
+        let Some(connection) = self.connections.get(id) else { return Ok(None) };
+        let destination = connection.destination.and_then(|id| self.services.destinations.get(id));
+        let expire_nodest = self.settings.expire_nodest_conn != 0;
+        if starts_anew {
+            let quiesced = expire_nodest && destination.is_some_and(|destination| destination.weight == 0);
+            if quiesced || self.is_over(connection) {
+                if connection.controls == 0 {
+                    self.connections.expire_soon(id);
+                }
+                return Ok(None);
+            }
+        }
+        if destination.is_some_and(|destination| !destination.available) {
+            if !expire_nodest {
+                return Err(Verdict::Drop(DropReason::DestinationGone));
+            }
+            self.connections.expire_soon(id);
+            return Ok(None);
+        }
+        Ok(Some(id))
+    }
+
+    /// Whether a new first packet on this connection's tuple means a new connection.
+    fn is_over(&self, connection: &super::conn::Connection) -> bool {
+        let mode = self.settings.conn_reuse_mode;
+        if mode == 0 || connection.controller.is_some() {
+            return false;
+        }
+        match connection.protocol {
+            Protocol::TCP => match tcp::State::from_number(connection.state) {
+                Some(tcp::State::TimeWait | tcp::State::Close) => true,
+                Some(tcp::State::FinWait) => mode & 2 != 0 && connection.flags.has(ConnFlags::NO_OUTPUT),
+                _ => false,
+            },
+            Protocol::SCTP => connection.state == proto::sctp::State::Closed as u8,
+            _ => false,
+        }
+    }
+
+    /// Begins a connection, or says what becomes of a packet that may not.
+    fn begin(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, key: TupleKey) -> Result<ConnectionId, Verdict> {
+        let parts = &seen.parts;
+        let service =
+            self.services.find(parts.family, seen.mark, parts.protocol, key.virtual_address, key.virtual_port);
+        let kept = if service.is_some() { Kept::ByGuard } else { Kept::No };
+        match admit::opening(&self.settings, parts.protocol, parts.transport(frame.packet())) {
+            Opening::Allowed => {}
+            Opening::NotFirst => return Err(self.leave_to_host(now, frame, seen, PassReason::NotFirst, kept)),
+            Opening::Truncated => return Err(Verdict::Drop(DropReason::TransportTruncated)),
+        }
+        let Some(service) = service else {
+            return Err(self.leave_to_host(now, frame, seen, PassReason::NoService, kept));
+        };
+        self.drop_rate.fires()?;
+        if let Err(Verdict::Pass(reason)) = admit::check_source_port(key.client_port) {
+            return Err(self.leave_to_host(now, frame, seen, reason, kept));
+        }
+        let wanted = Wanted {
+            key,
+            mark: seen.mark,
+            segment: parts.transport(frame.packet()),
+            request: Request {
+                family: parts.family,
+                source: key.client,
+                destination: key.virtual_address,
+                source_port: key.client_port,
+            },
+        };
+        match self.schedule(now, service, &wanted) {
+            Ok(id) => Ok(id),
+            Err(NoConnection::Refused(reason)) => Err(Verdict::Drop(reason)),
+            Err(NoConnection::NoDestination) => self.without_destination(now, frame, seen, service, key),
+        }
+    }
+
+    /// No real server can take the packet: bypass, leave it, or tell the client.
+    fn without_destination(
+        &mut self,
+        now: Tick,
+        frame: &mut Frame,
+        seen: &Seen,
+        service: crate::base::ServiceId,
+        key: TupleKey,
+    ) -> Result<ConnectionId, Verdict> {
+        let Some(service) = self.services.get(service) else { return Err(Verdict::Drop(DropReason::NoDestination)) };
+        let (by_mark, port, flags) = (service.mark.is_some(), service.port, service.flags);
+        let elsewhere = !is_own(&self.network, seen);
+        if self.settings.cache_bypass != 0 && by_mark && elsewhere {
+            let flags = connection_flags(flags, key.protocol);
+            return Ok(self.connect_bypass(now, key, flags, seen.mark)?);
+        }
+        if port == Port::FTP && key.virtual_port != Port::FTP {
+            return Err(self.leave_to_host(now, frame, seen, PassReason::NoService, Kept::ByGuard));
+        }
+        self.tell_sender(now, frame, seen, super::emit::Complaint::PortUnreachable);
+        Err(Verdict::Drop(DropReason::NoDestination))
+    }
+
+    /// A packet to an address of ours that no service takes: the host's stack answers it, which
+    /// is us where the address is ours alone or the guard keeps the packet from the kernel.
+    pub(super) fn leave_to_host(
+        &mut self,
+        now: Tick,
+        frame: &mut Frame,
+        seen: &Seen,
+        reason: PassReason,
+        kept: Kept,
+    ) -> Verdict {
+        let ours = match self.host_stack {
+            HostStack::Absent => true,
+            HostStack::Beside => kept == Kept::ByGuard || !is_own(&self.network, seen),
+        };
+        if ours { self.answer(now, frame, seen, reason) } else { Verdict::Pass(reason) }
+    }
+
+    fn own(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
+        if super::related::is_icmp(&seen.parts) {
+            return self.input_icmp(now, frame, seen);
+        }
+        match self.host_stack {
+            HostStack::Absent => self.answer(now, frame, seen, PassReason::NotVirtual),
+            HostStack::Beside => Verdict::Pass(PassReason::NotVirtual),
+        }
+    }
+}
+
+/// Whether the guard keeps a packet from the kernel's stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    ByGuard,
+    No,
+}
+
+/// Whether the packet's destination is an address that this host itself has.
+fn is_own(network: &Network, seen: &Seen) -> bool {
+    network.is_local(seen.parts.family, seen.parts.destination)
+}
+
+/// The tuple a client's packet is looked up by; `None` where the ports are not all there.
+fn request_key(seen: &Seen) -> Option<TupleKey> {
+    let parts = &seen.parts;
+    let (protocol, (client_port, virtual_port)) = match parts.protocol {
+        Protocol::AH | Protocol::ESP => (Protocol::UDP, (ISAKMP, ISAKMP)),
+        protocol => (protocol, parts.ports?),
+    };
+    Some(TupleKey {
+        family: parts.family,
+        protocol,
+        client: parts.source,
+        client_port,
+        virtual_address: parts.destination,
+        virtual_port,
+    })
+}
+
+/// The tuple a real server's packet is looked up by: protocol, its own end, the client's end.
+pub(super) fn reply_ends(
+    seen: &Seen,
+) -> Option<(Protocol, (crate::base::Address, Port), (crate::base::Address, Port))> {
+    let parts = &seen.parts;
+    let (protocol, (source, destination)) = match parts.protocol {
+        Protocol::AH | Protocol::ESP => (Protocol::UDP, (ISAKMP, ISAKMP)),
+        protocol => (protocol, parts.ports?),
+    };
+    Some((protocol, (parts.source, source), (parts.destination, destination)))
+}

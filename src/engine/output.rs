@@ -1,0 +1,112 @@
+//! Packets on their way through this host: replies of real servers, and what nobody else forwards.
+
+use crate::base::{ConnectionId, Family, Protocol, Tick};
+use crate::table::{ForwardingMethod, NextHop, RouteKind};
+use crate::wire::ip::{self, End};
+use crate::wire::{Frame, transport::TcpFlags, transport::sctp, transport::tcp};
+
+use super::Engine;
+use super::classify::Seen;
+use super::emit::Complaint;
+use super::forward::nat;
+use super::input::reply_ends;
+use super::proto;
+use super::track::Sender;
+use super::verdict::{DropReason, PassReason, Verdict};
+
+impl Engine {
+    pub(super) fn output(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
+        if super::related::is_icmp(&seen.parts) {
+            return self.output_icmp(now, frame, seen);
+        }
+        let reply = self.find_reply(seen);
+        if reply.is_none() && !self.is_routed_by_us(seen) {
+            return Verdict::Pass(PassReason::NotVirtual);
+        }
+        let hop = match self.route_onwards(now, frame, seen) {
+            Ok(hop) => hop,
+            Err(verdict) => return verdict,
+        };
+        match reply {
+            Some(id) => self.translate_back(now, frame, seen, id, hop),
+            None if self.is_stray(seen, frame) => {
+                self.tell_sender(now, frame, seen, Complaint::PortUnreachable);
+                Verdict::Drop(DropReason::ServerTold)
+            }
+            None => self.send(frame, seen, seen.parts.family, hop),
+        }
+    }
+
+    /// The connection that a packet of a real server answers.
+    fn find_reply(&self, seen: &Seen) -> Option<ConnectionId> {
+        if self.services.is_empty() || !proto::is_supported(seen.parts.protocol) {
+            return None;
+        }
+        let (protocol, source, client) = reply_ends(seen)?;
+        self.connections.find_reply(seen.parts.family, protocol, source, client)
+    }
+
+    /// Whether the packet would be lost if we did not forward it: nobody else sees it, or the
+    /// guard keeps it from the kernel because it comes from a masqueraded server.
+    pub(super) fn is_routed_by_us(&self, seen: &Seen) -> bool {
+        let parts = &seen.parts;
+        seen.routed_by_us
+            || self.services.is_masqueraded(parts.family, parts.protocol, parts.source, parts.source_port())
+            || (parts.is_fragment() || seen.largest_fragment.is_some())
+                && self.services.has_masqueraded_address(parts.family, parts.source)
+    }
+
+    /// What a router does first: find the way, and see that TTL and size allow it.
+    pub(super) fn route_onwards(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Result<NextHop, Verdict> {
+        let parts = &seen.parts;
+        let hop = self.routes.next_hop(&self.network, parts.family, parts.destination);
+        let Some(hop) = hop.filter(|hop| hop.kind == RouteKind::Unicast) else {
+            self.tell_sender(now, frame, seen, Complaint::NetUnreachable);
+            return Err(Verdict::Drop(DropReason::NoRoute));
+        };
+        if ip::ttl(parts.family, frame.packet()) <= 1 {
+            self.tell_sender(now, frame, seen, Complaint::TimeExceeded);
+            return Err(Verdict::Drop(DropReason::TimeToLive));
+        }
+        let size = self.wire_size(frame, seen);
+        let may_fragment = parts.family == Family::V4 && !ip::dont_fragment(parts.family, frame.packet());
+        if size > hop.mtu as usize && !may_fragment {
+            self.tell_sender(now, frame, seen, Complaint::TooBig(hop.mtu));
+            return Err(Verdict::Drop(DropReason::TooBig));
+        }
+        ip::decrement_ttl(parts.family, frame.packet_mut());
+        Ok(hop)
+    }
+
+    /// Gives a real server's packet the virtual address as its source.
+    fn translate_back(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, id: ConnectionId, hop: NextHop) -> Verdict {
+        let Some(connection) = self.connections.get(id) else { return Verdict::Pass(PassReason::NotVirtual) };
+        let (destination, method) = (connection.destination, connection.flags.method());
+        let end = (connection.virtual_address, connection.virtual_port);
+        if method == ForwardingMethod::Masquerading
+            && let Err(reason) = nat::rewrite(frame, &seen.parts, End::Source, end)
+        {
+            return Verdict::Drop(reason);
+        }
+        self.count_packet(destination, Sender::Server, seen.parts.length);
+        self.follow(id, Sender::Server, seen.parts.transport(frame.packet()));
+        self.touch(now, id);
+        self.send(frame, seen, seen.parts.family, hop)
+    }
+
+    /// Whether a real server's packet without connection is to be refused (`nat_icmp_send`).
+    fn is_stray(&self, seen: &Seen, frame: &Frame) -> bool {
+        let parts = &seen.parts;
+        if self.settings.nat_icmp_send == 0 {
+            return false;
+        }
+        let segment = parts.transport(frame.packet());
+        let ends = match parts.protocol {
+            Protocol::TCP => segment.get(tcp::FLAGS).is_some_and(|&flags| TcpFlags(flags).has(TcpFlags::RST)),
+            Protocol::SCTP => segment.get(sctp::LENGTH) == Some(&sctp::ABORT),
+            Protocol::UDP => false,
+            _ => return false,
+        };
+        !ends && self.services.is_masqueraded(parts.family, parts.protocol, parts.source, parts.source_port())
+    }
+}

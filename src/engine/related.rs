@@ -1,0 +1,160 @@
+//! ICMP errors about connections, in both directions.
+
+use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
+use crate::table::ForwardingMethod;
+use crate::wire::checksum;
+use crate::wire::dissect::dissect_quoted;
+use crate::wire::ip::End;
+use crate::wire::transport::icmp;
+use crate::wire::{Dissected, FragmentPart, Frame};
+
+use super::Engine;
+use super::classify::Seen;
+use super::conn::TupleKey;
+use super::forward::nat;
+use super::input::{Carried, Kept};
+use super::proto;
+use super::track::Sender;
+use super::verdict::{DropReason, PassReason, Verdict};
+
+pub(super) fn is_icmp(parts: &Dissected) -> bool {
+    match parts.family {
+        Family::V4 => parts.protocol == Protocol::ICMP,
+        Family::V6 => parts.protocol == Protocol::ICMPV6,
+    }
+}
+
+/// The packet that an ICMP error quotes, and where it lies.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quoted {
+    pub parts: Dissected,
+    /// Where the quoted IP header begins in the outer packet.
+    pub at: usize,
+}
+
+impl Quoted {
+    fn ends(&self) -> Option<(Protocol, (Address, Port), (Address, Port))> {
+        let parts = &self.parts;
+        let (protocol, (source, destination)) = match parts.protocol {
+            Protocol::AH | Protocol::ESP => (Protocol::UDP, (Port(500), Port(500))),
+            protocol => (protocol, parts.ports?),
+        };
+        Some((protocol, (parts.source, source), (parts.destination, destination)))
+    }
+}
+
+/// The packet quoted in an ICMP error of a kind that can concern a connection.
+pub(super) fn quoted(parts: &Dissected, packet: &[u8]) -> Option<Quoted> {
+    let message = parts.transport(packet);
+    let kind = *message.first()?;
+    let concerns = match parts.family {
+        Family::V4 => matches!(kind, icmp::UNREACHABLE | icmp::SOURCE_QUENCH | icmp::TIME_EXCEEDED),
+        Family::V6 => kind < icmp::FIRST_INFORMATION_V6,
+    };
+    if !concerns {
+        return None;
+    }
+    let inner = dissect_quoted(parts.family, message.get(icmp::LENGTH..)?).ok()?;
+    let later = inner.fragment == FragmentPart::Later;
+    let unusable = match parts.family {
+        Family::V4 => later && matches!(inner.protocol, Protocol::AH | Protocol::ESP),
+        Family::V6 => later,
+    };
+    (proto::is_supported(inner.protocol) && !unusable)
+        .then_some(Quoted { parts: inner, at: parts.transport + icmp::LENGTH })
+}
+
+/// Whether an ICMPv4 message's checksum is right, as far as it can be told.
+fn checksum_is_right(frame: &Frame, parts: &Dissected) -> bool {
+    frame.offload.is_partial() || checksum::is_valid(parts.transport(frame.packet()))
+}
+
+impl Engine {
+    /// An ICMP message to a virtual address: an error about what a client was sent, or something
+    /// for the host's stack.
+    pub(super) fn input_icmp(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
+        let found = quoted(&seen.parts, frame.packet());
+        let Some((inner, id)) = found.and_then(|inner| Some((inner, self.request_of(&inner)?))) else {
+            return self.leave_to_host(now, frame, seen, PassReason::NotFirst, Kept::No);
+        };
+        self.send_error_in(now, frame, seen, &inner, id)
+    }
+
+    /// An ICMP error on its way through: from a real server (or a router behind it) about what a
+    /// client sent.
+    pub(super) fn output_icmp(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
+        let inner = quoted(&seen.parts, frame.packet());
+        let reply = inner.and_then(|inner| Some((inner, self.reply_of(&inner)?)));
+        let ours = reply.is_some()
+            || seen.routed_by_us
+            || self.services.has_masqueraded_address(seen.parts.family, seen.parts.source);
+        if !ours {
+            return Verdict::Pass(PassReason::NotVirtual);
+        }
+        let hop = match self.route_onwards(now, frame, seen) {
+            Ok(hop) => hop,
+            Err(verdict) => return verdict,
+        };
+        let Some((inner, id)) = reply else { return self.send(frame, seen, seen.parts.family, hop) };
+        let Some(connection) = self.connections.get(id) else { return Verdict::Pass(PassReason::NotVirtual) };
+        let (destination, method) = (connection.destination, connection.flags.method());
+        let (virtual_address, virtual_port) = (connection.virtual_address, connection.virtual_port);
+        if method == ForwardingMethod::Masquerading {
+            if seen.parts.family == Family::V4 && !checksum_is_right(frame, &seen.parts) {
+                return Verdict::Drop(DropReason::IcmpChecksum);
+            }
+            nat::rewrite_error(frame, &seen.parts, &inner, End::Source, (virtual_address, virtual_port));
+        }
+        self.count_packet(destination, Sender::Server, seen.parts.length);
+        self.send(frame, seen, seen.parts.family, hop)
+    }
+
+    /// The connection whose reply is quoted.
+    fn request_of(&self, inner: &Quoted) -> Option<ConnectionId> {
+        let (protocol, source, destination) = inner.ends()?;
+        self.connections.find(&TupleKey {
+            family: inner.parts.family,
+            protocol,
+            client: destination.0,
+            client_port: destination.1,
+            virtual_address: source.0,
+            virtual_port: source.1,
+        })
+    }
+
+    /// The connection whose request, as the real server got it, is quoted.
+    fn reply_of(&self, inner: &Quoted) -> Option<ConnectionId> {
+        if self.services.is_empty() {
+            return None;
+        }
+        let (protocol, source, destination) = inner.ends()?;
+        self.connections.find_reply(inner.parts.family, protocol, destination, source)
+    }
+
+    fn send_error_in(
+        &mut self,
+        now: Tick,
+        frame: &mut Frame,
+        seen: &Seen,
+        inner: &Quoted,
+        id: ConnectionId,
+    ) -> Verdict {
+        if seen.parts.family == Family::V4 && !checksum_is_right(frame, &seen.parts) {
+            return Verdict::Drop(DropReason::IcmpChecksum);
+        }
+        let Some(connection) = self.connections.get_mut(id) else { return Verdict::Pass(PassReason::NotFirst) };
+        let (destination, method) = (connection.destination, connection.flags.method());
+        let end = (connection.destination_address, connection.destination_port);
+        if method != ForwardingMethod::Masquerading {
+            connection.in_packets = connection.in_packets.wrapping_add(1);
+        }
+        self.count_packet(destination, Sender::Client, seen.parts.length);
+        if method == ForwardingMethod::Masquerading {
+            return self.forward_rewritten(now, frame, seen, id, |frame| {
+                nat::rewrite_error(frame, &seen.parts, inner, End::Destination, end);
+                Ok(())
+            });
+        }
+        self.forward(now, frame, seen, id, Carried::IcmpError)
+    }
+}

@@ -1,0 +1,152 @@
+//! Looking at an engine from outside: counters, connections, settings.
+
+use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
+use crate::table::{
+    DestinationConfig, DestinationKey, ForwardingMethod, MarkRule, ServiceConfig, ServiceKey, Settings, Timeouts,
+};
+
+use super::Engine;
+use super::conn::{ConnFlags, ConnectionTable};
+use super::proto;
+use super::server::Tally;
+use super::services::Services;
+
+/// A service as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceView {
+    pub key: ServiceKey,
+    pub config: ServiceConfig,
+    pub tally: Tally,
+}
+
+/// A destination as it stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DestinationView {
+    pub key: DestinationKey,
+    pub config: DestinationConfig,
+    pub active: u32,
+    pub inactive: u32,
+    pub persistent: u32,
+    pub tally: Tally,
+}
+
+/// A connection as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionView {
+    pub protocol: Protocol,
+    pub family: Family,
+    pub client: Address,
+    pub client_port: Port,
+    pub virtual_address: Address,
+    pub virtual_port: Port,
+    pub destination_family: Family,
+    pub destination: Address,
+    pub destination_port: Port,
+    pub state: &'static str,
+    /// Whole seconds until it expires.
+    pub seconds_left: u32,
+    pub method: ForwardingMethod,
+    pub synchronised: bool,
+    /// The SIP Call-ID of a template.
+    pub call_id: Option<Vec<u8>>,
+}
+
+impl Engine {
+    /// Every service, in the order of creation.
+    pub fn services(&self) -> impl Iterator<Item = ServiceView> + '_ {
+        self.services.iter().map(|service| ServiceView {
+            key: service.key,
+            config: service.config.clone(),
+            tally: service.tally,
+        })
+    }
+
+    pub fn service(&self, key: &ServiceKey) -> Option<ServiceView> {
+        let service = self.services.get(self.services.by_key(key)?)?;
+        Some(ServiceView { key: service.key, config: service.config.clone(), tally: service.tally })
+    }
+
+    /// The destinations of a service, newest first; none for a service that does not exist.
+    pub fn destinations(&self, key: &ServiceKey) -> Vec<DestinationView> {
+        let Some(service) = self.services.by_key(key).and_then(|id| self.services.get(id)) else { return Vec::new() };
+        service
+            .servers
+            .iter()
+            .filter_map(|id| self.services.destinations.get(id))
+            .map(|destination| DestinationView {
+                key: destination.key,
+                config: DestinationConfig {
+                    method: destination.method,
+                    weight: i64::from(destination.weight),
+                    upper_threshold: destination.upper_threshold,
+                    lower_threshold: destination.lower_threshold,
+                    tunnel: destination.tunnel,
+                },
+                active: destination.active,
+                inactive: destination.inactive,
+                persistent: destination.persistent,
+                tally: destination.tally,
+            })
+            .collect()
+    }
+
+    /// What was counted of everything since the start or the last zeroing.
+    pub fn total(&self) -> Tally {
+        self.services.total
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    pub fn marks(&self) -> &[MarkRule] {
+        &self.marks
+    }
+
+    /// The tables of services and destinations, to be read.
+    pub fn service_table(&self) -> &Services {
+        &self.services
+    }
+
+    /// The table of connections, to be read.
+    pub fn connection_table(&self) -> &ConnectionTable {
+        &self.connections
+    }
+
+    /// Up to `limit` connections from place `cursor` on, and where to go on; `None` at the end.
+    pub fn connections_page(&self, now: Tick, cursor: usize, limit: usize) -> (Vec<ConnectionView>, Option<usize>) {
+        let end = (cursor + limit).min(self.connections.places());
+        let page = self
+            .connections
+            .iter_from(cursor)
+            .take_while(|(id, _)| id.index() < end)
+            .map(|(id, _)| id)
+            .filter_map(|id| self.connection(now, id))
+            .collect();
+        (page, (end < self.connections.places()).then_some(end))
+    }
+
+    fn connection(&self, now: Tick, id: ConnectionId) -> Option<ConnectionView> {
+        let connection = self.connections.get(id)?;
+        Some(ConnectionView {
+            protocol: connection.protocol,
+            family: connection.family,
+            client: connection.client,
+            client_port: connection.client_port,
+            virtual_address: connection.virtual_address,
+            virtual_port: connection.virtual_port,
+            destination_family: connection.destination_family,
+            destination: connection.destination_address,
+            destination_port: connection.destination_port,
+            state: proto::state_name(connection.protocol, connection.is_template(), connection.state),
+            seconds_left: connection.seconds_left(now),
+            method: connection.flags.method(),
+            synchronised: connection.flags.has(ConnFlags::SYNC),
+            call_id: self.call_ids.get(&id).map(|id| id.to_vec()),
+        })
+    }
+}

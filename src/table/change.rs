@@ -1,0 +1,56 @@
+//! Changes of the configuration, one at a time.
+//!
+//! The control thread applies each to its own copy of the tables and then hands it to every
+//! engine, in the same order. Single changes rather than whole snapshots, because the kernel's
+//! schedulers react to each one (an edit that changes nothing still restarts wrr), and because
+//! a change costs what it changes, however large the table is.
+
+use super::{DestinationConfig, DestinationKey, MarkRule, ServiceConfig, ServiceKey, Timeouts};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    AddService {
+        key: ServiceKey,
+        config: ServiceConfig,
+    },
+    EditService {
+        key: ServiceKey,
+        config: ServiceConfig,
+    },
+    DeleteService {
+        key: ServiceKey,
+    },
+    Flush,
+    /// Zeroes the counters of one service and its destinations, or of everything.
+    Zero {
+        key: Option<ServiceKey>,
+    },
+    AddDestination {
+        service: ServiceKey,
+        key: DestinationKey,
+        config: DestinationConfig,
+    },
+    EditDestination {
+        service: ServiceKey,
+        key: DestinationKey,
+        config: DestinationConfig,
+    },
+    DeleteDestination {
+        service: ServiceKey,
+        key: DestinationKey,
+    },
+    SetTimeouts {
+        timeouts: Timeouts,
+    },
+    SetSetting {
+        name: String,
+        value: String,
+    },
+    AddMark {
+        rule: MarkRule,
+    },
+    DeleteMark {
+        rule: MarkRule,
+    },
+    FlushMarks,
+}
