@@ -1,1 +1,80 @@
 //! Where frames come from and go to.
+//!
+//! A worker owns its [`Ports`], one [`Port`] a link. A frame is edited in the slot it was received
+//! into and leaves from there; the slot returns to the kernel only after that. The calls of one
+//! turn, in their order:
+//!
+//! ```text
+//!   readiness of a descriptor (mio)                          error or hang-up
+//!        │                                                        │
+//!        ▼                                                        ▼
+//!   ready(link, limit) ─► n frames, held from here on        examine(link) ─► event()
+//!        │
+//!        ▼ for index in 0..n
+//!   frame(link, index) ─► Frame, edited by the engine; a drop is counted already
+//!        │
+//!        ▼ Held::of(index, &frame)
+//!   send(link, &held, header)      packet(&held) copies one that must wait
+//!   send_copy(link, packet, ..)    what did not come by a port
+//!        │
+//!        ▼
+//!   flush() ─► one sendmmsg a link for up to 64 frames; then all slots go back
+//! ```
+//!
+//! | call | time it takes | may fail |
+//! |---|---|---|
+//! | `ready`, `frame`, `send` | no system call (TUN: a read each) | a frame, which is counted |
+//! | `flush` | one system call a link and 64 frames (TUN: a write each) | frames, which are counted |
+//! | `examine`, `insert`, `remove` | several system calls | |
+//!
+//! Rules kept: nothing here waits. A port that is full, slow or gone counts what it loses by
+//! [`PortDrop`] and serves the others on. Frames leave a link in the order they were sent to it.
+//! Descriptors are edge-safe: after an edge, go on until `ready` gives less than its limit.
+//!
+//! ```
+//! use ulvs::base::LinkId;
+//! use ulvs::port::memory::{self, MemoryFrame, WireKind};
+//! use ulvs::port::{Held, Ports};
+//! use ulvs::wire::{LinkHeader, Offload};
+//!
+//! let (port, far) = memory::wire(WireKind::Ethernet)?;
+//! let link = LinkId(0);
+//! let mut ports = Ports::new();
+//! ports.insert(link, port);
+//! far.deliver(MemoryFrame { bytes: vec![0x08; 60], offload: Offload::NONE });
+//!
+//! for index in 0..ports.ready(link, 64) {
+//!     let Ok(mut frame) = ports.frame(link, index) else { continue };
+//!     let LinkHeader::Ethernet { destination, source, kind } = frame.link_header() else { continue };
+//!     frame.packet_mut()[8] = 63;
+//!     let held = Held::of(index, &frame);
+//!     // What fails is counted.
+//!     let _ = ports.send(link, &held, LinkHeader::Ethernet { destination: source, source: destination, kind });
+//! }
+//! ports.flush();
+//! assert_eq!(far.collect().unwrap().bytes[22], 63);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+pub mod af_packet;
+mod batch;
+pub mod counters;
+mod envelope;
+pub mod error;
+pub mod event;
+mod input;
+pub mod memory;
+mod output;
+mod ports;
+mod sys;
+#[cfg(test)]
+mod tests;
+pub mod tun;
+
+pub use af_packet::{Fanout, FanoutGroup, PacketOptions, Queueing, Reception};
+pub use counters::{Counters, PortDrop};
+pub use envelope::{Held, packet_offload};
+pub use error::PortError;
+pub use event::PortEvent;
+pub use ports::{Port, Ports};
+pub use tun::TunOptions;

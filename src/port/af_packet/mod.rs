@@ -1,0 +1,224 @@
+//! AF_PACKET: the frames of an Ethernet interface, with CAP_NET_RAW alone.
+//!
+//! Receives over a TPACKET_V2 ring whose slots hold super-frames, sends with sendmmsg(2) straight
+//! from those slots, and carries a virtio-net header in front of each frame both ways, so that
+//! unfinished checksums and 64 KiB frames pass as they are. Mirrors packet(7) and
+//! `Documentation/networking/packet_mmap.rst`.
+//!
+//! The receiving socket sees a copy of what the interface receives, not what it sends
+//! (PACKET_IGNORE_OUTGOING). The sending socket is another one, bound to no protocol, so that
+//! it queues no input. The order of setting up loses and leaks nothing: a socket takes frames only
+//! once ring, filter and fanout group are in place.
+
+pub mod program;
+pub(super) mod receive;
+pub(super) mod transmit;
+
+use std::io;
+
+use crate::base::Mac;
+
+use super::error::PortError;
+use super::sys::geometry::{Geometry, RESERVE};
+use super::sys::ring::Ring;
+use super::sys::socket::{Intake, Membership, PacketSocket};
+use program::Program;
+use receive::PacketInput;
+use transmit::PacketOutput;
+
+/// Slots of a ring where nothing else is said: 18 MiB.
+pub const SLOTS: usize = 256;
+/// Bytes of a slot where nothing else is said: a 64 KiB super-frame with all headers, and 15 slots
+/// to a block of 1 MiB. No power of two, so that the slots' first lines spread over the cache.
+pub const SLOT_SIZE: usize = 69888;
+/// Send buffer asked for where nothing else is said: some fifty super-frames.
+pub const SEND_BUFFER: usize = 4 << 20;
+
+/// How a packet port is opened.
+#[derive(Clone, Debug)]
+pub struct PacketOptions {
+    /// Name of the interface, for messages.
+    pub name: String,
+    /// The kernel's index of it.
+    pub interface: u32,
+    pub slots: usize,
+    pub slot_size: usize,
+    pub reception: Reception,
+    /// Which frames the kernel puts into the ring; all where there is none.
+    pub filter: Option<Program>,
+    pub fanout: Option<Fanout>,
+    pub queueing: Queueing,
+    pub send_buffer: usize,
+}
+
+/// Which frames the interface receives, beyond those to its own address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reception {
+    /// None.
+    Own,
+    /// All that pass on the link.
+    Promiscuous,
+    /// Those to these addresses: virtual MACs, and the multicast groups of neighbour discovery.
+    Addresses(Vec<Mac>),
+}
+
+/// Whether frames pass the interface's queueing discipline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queueing {
+    /// All do.
+    Discipline,
+    /// Plain frames go past it (PACKET_QDISC_BYPASS). Faster by a little; on an interface whose discipline
+    /// queues, a plain frame may overtake a super-frame of the same flow.
+    BypassPlain,
+}
+
+/// Membership in a group of sockets that share a link's frames, one socket a worker.
+///
+/// The kernel numbers the members in the order of joining: open the workers' ports in the order of
+/// the workers.
+#[derive(Clone, Debug)]
+pub struct Fanout {
+    pub group: FanoutGroup,
+    /// Picks the worker for each frame.
+    pub program: Program,
+}
+
+/// Which fanout group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FanoutGroup {
+    /// One that nobody uses yet; [`Port::fanout_group`](super::Port::fanout_group) tells the others which.
+    New,
+    Join(u16),
+}
+
+impl PacketOptions {
+    /// The usual options for that interface: its own frames, no filter, no fanout.
+    pub fn new(name: &str, interface: u32) -> PacketOptions {
+        PacketOptions {
+            name: name.to_owned(),
+            interface,
+            slots: SLOTS,
+            slot_size: SLOT_SIZE,
+            reception: Reception::Own,
+            filter: None,
+            fanout: None,
+            queueing: Queueing::Discipline,
+            send_buffer: SEND_BUFFER,
+        }
+    }
+}
+
+/// Opens both halves of a port.
+pub(super) fn open(options: &PacketOptions) -> Result<(PacketInput, PacketOutput), PortError> {
+    let input = open_input(options)?;
+    let socket = open_output(options)?;
+    let bypass = match options.queueing {
+        Queueing::Discipline => None,
+        Queueing::BypassPlain => {
+            let socket = open_output(options)?;
+            let bypass = socket.set_number(libc::PACKET_QDISC_BYPASS, 1);
+            bypass.map_err(|source| step(options, "bypassing the queueing discipline", source))?;
+            Some(socket)
+        }
+    };
+    Ok((input, PacketOutput::new(socket, bypass)))
+}
+
+fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {
+    let at = |name| move |source| step(options, name, source);
+    let link = || options.name.clone();
+    let geometry = Geometry::new(options.slots, options.slot_size).ok_or_else(|| PortError::RingTooLarge {
+        link: link(),
+        slots: options.slots,
+        slot_size: options.slot_size,
+    })?;
+    let socket = open_bound(options)?;
+    socket
+        .set_number(libc::PACKET_VERSION, libc::tpacket_versions::TPACKET_V2 as libc::c_int)
+        .map_err(at("choosing the ring's version"))?;
+    socket.set_number(libc::PACKET_RESERVE, RESERVE as libc::c_int).map_err(at("reserving headroom"))?;
+    socket.set_number(libc::PACKET_IGNORE_OUTGOING, 1).map_err(at("ignoring outgoing frames"))?;
+    let ring = Ring::new(&socket, geometry).map_err(|source| match source.raw_os_error() {
+        Some(libc::ENOMEM) => PortError::NoMemory { link: link(), source },
+        _ => step(options, "setting up the receive ring", source),
+    })?;
+    let filter = options.filter.as_ref().map(|program| program.0.as_slice());
+    let group = match &options.fanout {
+        None => {
+            if let Some(filter) = filter {
+                socket.attach_filter(filter).map_err(at("attaching the filter"))?;
+            }
+            socket.bind(options.interface, Intake::EveryProtocol).map_err(|source| bind_error(options, source))?;
+            None
+        }
+        Some(fanout) => {
+            // Only a socket that takes frames may join, and until it has joined they would be others' frames:
+            // a filter that takes nothing stands in between.
+            socket.attach_filter(&Program::NOTHING).map_err(at("attaching the filter"))?;
+            socket.bind(options.interface, Intake::EveryProtocol).map_err(|source| bind_error(options, source))?;
+            let group = join_fanout(&socket, fanout);
+            let group = group.map_err(|source| PortError::Fanout { link: link(), source })?;
+            socket.attach_filter(filter.unwrap_or(&Program::EVERYTHING)).map_err(at("attaching the filter"))?;
+            Some(group)
+        }
+    };
+    join_groups(&socket, options).map_err(at("joining promiscuous or multicast reception"))?;
+    Ok(PacketInput::new(socket, ring, group))
+}
+
+fn open_output(options: &PacketOptions) -> Result<PacketSocket, PortError> {
+    let socket = open_bound(options)?;
+    let buffer = socket.set_send_buffer(options.send_buffer);
+    buffer.map_err(|source| step(options, "enlarging the send buffer", source))?;
+    Ok(socket)
+}
+
+/// A socket bound to the interface that takes no frames yet, with virtio-net headers.
+fn open_bound(options: &PacketOptions) -> Result<PacketSocket, PortError> {
+    let socket = PacketSocket::new().map_err(|source| match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => PortError::NotPermitted { link: options.name.clone(), source },
+        _ => step(options, "opening a packet socket", source),
+    })?;
+    socket.bind(options.interface, Intake::Nothing).map_err(|source| bind_error(options, source))?;
+    let binding = socket.binding().map_err(|source| step(options, "reading the binding", source))?;
+    if ![libc::ARPHRD_ETHER, libc::ARPHRD_LOOPBACK].contains(&binding.hardware) {
+        return Err(PortError::NotEthernet { link: options.name.clone(), hardware: binding.hardware });
+    }
+    let metadata = socket.set_number(libc::PACKET_VNET_HDR, 1);
+    metadata.map_err(|source| step(options, "asking for offload metadata", source))?;
+    Ok(socket)
+}
+
+/// Joins the group and gives its number.
+fn join_fanout(socket: &PacketSocket, fanout: &Fanout) -> io::Result<u16> {
+    let (group, flag) = match fanout.group {
+        FanoutGroup::New => (0, libc::PACKET_FANOUT_FLAG_UNIQUEID),
+        FanoutGroup::Join(group) => (group, 0),
+    };
+    // In a group it is the group's flag that keeps our own frames out, not the socket's.
+    let kind = libc::PACKET_FANOUT_CBPF | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING | flag;
+    socket.set_number(libc::PACKET_FANOUT, (u32::from(group) | kind << 16) as libc::c_int)?;
+    socket.set_fanout_program(&fanout.program.0)?;
+    socket.fanout_group()
+}
+
+fn join_groups(socket: &PacketSocket, options: &PacketOptions) -> io::Result<()> {
+    match &options.reception {
+        Reception::Own => Ok(()),
+        Reception::Promiscuous => socket.join(options.interface, Membership::Promiscuous),
+        Reception::Addresses(addresses) => {
+            addresses.iter().try_for_each(|&mac| socket.join(options.interface, Membership::Address(mac)))
+        }
+    }
+}
+
+fn bind_error(options: &PacketOptions, source: io::Error) -> PortError {
+    match source.raw_os_error() {
+        Some(libc::ENODEV | libc::ENXIO) => PortError::NoInterface { link: options.name.clone(), source },
+        _ => step(options, "binding to the interface", source),
+    }
+}
+
+fn step(options: &PacketOptions, step: &'static str, source: io::Error) -> PortError {
+    PortError::Step { step, link: options.name.clone(), source }
+}

@@ -1,0 +1,184 @@
+//! Receiving: the frames that lie in a packet socket's ring.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use crate::base::LinkId;
+use crate::port::counters::{Counters, PortDrop};
+use crate::port::event::{Failure, PortEvent};
+use crate::port::sys::ring::{Ring, SlotHeader};
+use crate::port::sys::socket::PacketSocket;
+use crate::wire::offload::{Completion, HEADER_LENGTH};
+use crate::wire::{Frame, Offload};
+
+/// The receiving half of a packet port.
+#[derive(Debug)]
+pub(in crate::port) struct PacketInput {
+    socket: PacketSocket,
+    ring: Ring,
+    /// A frame said that the kernel dropped others, which were not counted yet.
+    losing: bool,
+    fanout_group: Option<u16>,
+}
+
+impl PacketInput {
+    pub fn new(socket: PacketSocket, ring: Ring, fanout_group: Option<u16>) -> PacketInput {
+        PacketInput { socket, ring, losing: false, fanout_group }
+    }
+
+    pub fn descriptor(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Number of the fanout group the socket is in.
+    pub fn fanout_group(&self) -> Option<u16> {
+        self.fanout_group
+    }
+
+    #[inline]
+    pub fn ready(&mut self, limit: usize, _: &mut Counters) -> usize {
+        self.ring.ready(limit)
+    }
+
+    #[inline]
+    pub fn frame(&mut self, index: usize, link: LinkId) -> Result<Frame<'_>, PortDrop> {
+        // There is always a header: `index` is one of those that were ready.
+        let header = self.ring.header(index).ok_or(PortDrop::Short)?;
+        self.losing |= header.status & libc::TP_STATUS_LOSING != 0;
+        let slot = self.ring.bytes_mut(index).ok_or(PortDrop::Short)?;
+        read(&header, slot, link)
+    }
+
+    #[inline]
+    pub fn bytes(&self, index: usize) -> Option<&[u8]> {
+        self.ring.bytes(index)
+    }
+
+    #[inline]
+    pub fn bytes_mut(&mut self, index: usize) -> Option<&mut [u8]> {
+        self.ring.bytes_mut(index)
+    }
+
+    #[inline]
+    pub fn release(&mut self, counters: &mut Counters) {
+        self.ring.release();
+        if self.losing {
+            self.losing = false;
+            self.count_losses(counters);
+        }
+    }
+
+    pub fn examine(&mut self) -> Option<PortEvent> {
+        let error = self.socket.take_error().ok().flatten()?;
+        // The kernel says "network is down" both for a link that went down and for one that was deleted; in
+        // the second case the socket is bound to nothing any more.
+        match self.socket.binding() {
+            Ok(binding) if binding.interface.is_none() => Some(PortEvent::Gone),
+            _ => Failure::of(&error).event(),
+        }
+    }
+
+    fn count_losses(&self, counters: &mut Counters) {
+        if let Ok(statistics) = self.socket.statistics() {
+            counters.drop_frames(PortDrop::RingFull, u64::from(statistics.dropped));
+        }
+    }
+}
+
+/// Makes a frame of what a slot holds.
+#[inline]
+fn read<'a>(header: &SlotHeader, slot: &'a mut [u8], link: LinkId) -> Result<Frame<'a>, PortDrop> {
+    if header.stored < header.length {
+        return Err(PortDrop::Truncated);
+    }
+    let start = header.start.ok_or(PortDrop::Short)?;
+    let end = start + header.stored as usize;
+    let metadata = start.checked_sub(HEADER_LENGTH).and_then(|at| slot.get(at..)?.first_chunk());
+    let offload = metadata.and_then(Offload::read).ok_or(PortDrop::BadOffload)?;
+    let offload = reconcile(offload, header)?;
+    let mut frame = Frame::ethernet(slot, start, end, link, offload).ok_or(PortDrop::Short)?;
+    if header.status & libc::TP_STATUS_VLAN_VALID != 0 {
+        frame.set_tagged();
+    }
+    Ok(frame)
+}
+
+/// Holds the virtio-net header against what the slot's status says of the checksum.
+#[inline]
+fn reconcile(mut offload: Offload, header: &SlotHeader) -> Result<Offload, PortDrop> {
+    match offload.checksum {
+        Completion::Partial { start, offset } => {
+            let end = u32::from(start) + u32::from(offset) + 2;
+            if end > header.stored {
+                return Err(PortDrop::BadOffload);
+            }
+        }
+        Completion::Complete | Completion::Verified if header.status & libc::TP_STATUS_CSUMNOTREADY != 0 => {
+            return Err(PortDrop::BadOffload);
+        }
+        // The status knows of verified checksums that the header has no word for.
+        Completion::Complete if header.status & libc::TP_STATUS_CSUM_VALID != 0 => {
+            offload.checksum = Completion::Verified;
+        }
+        Completion::Complete | Completion::Verified => {}
+    }
+    Ok(offload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::sys::geometry::{DATA, NETWORK};
+    use crate::wire::{EtherType, LinkHeader};
+
+    const START: usize = NETWORK - DATA - 14;
+
+    fn slot(offload: [u8; HEADER_LENGTH]) -> Vec<u8> {
+        let mut slot = vec![0xa5; 2048 - DATA];
+        slot[START - HEADER_LENGTH..START].copy_from_slice(&offload);
+        slot[START + 12..START + 14].copy_from_slice(&EtherType::IPV4.0.to_be_bytes());
+        slot
+    }
+
+    fn header(status: u32, length: u32, stored: u32) -> SlotHeader {
+        SlotHeader { status: status | libc::TP_STATUS_USER, length, stored, start: Some(START) }
+    }
+
+    fn partial(start: u16) -> [u8; HEADER_LENGTH] {
+        Offload { checksum: Completion::Partial { start, offset: 16 }, ..Offload::NONE }.write()
+    }
+
+    #[test]
+    fn a_frame_has_the_promised_headroom() {
+        let mut slot = slot([0; HEADER_LENGTH]);
+        let mut frame = read(&header(0, 60, 60), &mut slot, LinkId(1)).unwrap();
+        assert_eq!(frame.packet_length(), 46);
+        assert!(matches!(frame.link_header(), LinkHeader::Ethernet { kind: EtherType::IPV4, .. }));
+        assert!(frame.prepend(crate::wire::frame::HEADROOM).is_some());
+    }
+
+    #[test]
+    fn impossible_slots_are_drops() {
+        let dropped = |offload, header| read(&header, &mut slot(offload), LinkId(1)).err();
+        let plain = [0; HEADER_LENGTH];
+        assert_eq!(dropped(plain, header(0, 3000, 1800)), Some(PortDrop::Truncated));
+        assert_eq!(dropped(plain, header(0, 13, 13)), Some(PortDrop::Short));
+        assert_eq!(dropped(plain, header(0, 5000, 5000)), Some(PortDrop::Short));
+        assert_eq!(dropped(plain, SlotHeader { start: None, ..header(0, 60, 60) }), Some(PortDrop::Short));
+        assert_eq!(dropped(plain, SlotHeader { start: Some(3), ..header(0, 60, 60) }), Some(PortDrop::BadOffload));
+        let mut unknown = plain;
+        unknown[1] = 99;
+        assert_eq!(dropped(unknown, header(0, 60, 60)), Some(PortDrop::BadOffload));
+        assert_eq!(dropped(partial(43), header(0, 60, 60)), Some(PortDrop::BadOffload));
+        assert_eq!(dropped(partial(42), header(0, 60, 60)), None);
+        assert_eq!(dropped(plain, header(libc::TP_STATUS_CSUMNOTREADY, 60, 60)), Some(PortDrop::BadOffload));
+    }
+
+    #[test]
+    fn the_status_adds_what_the_header_cannot_say() {
+        let mut slot = slot([0; HEADER_LENGTH]);
+        let status = libc::TP_STATUS_CSUM_VALID | libc::TP_STATUS_VLAN_VALID;
+        let frame = read(&header(status, 60, 60), &mut slot, LinkId(1)).unwrap();
+        assert_eq!(frame.offload.checksum, Completion::Verified);
+        assert_eq!(frame.link_header(), LinkHeader::Tagged);
+    }
+}

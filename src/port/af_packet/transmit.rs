@@ -1,0 +1,145 @@
+//! Sending: many frames in one system call, straight from where they lie.
+
+use std::io::{self, IoSlice};
+
+use crate::port::batch::{Outgoing, Slices};
+use crate::port::counters::Counters;
+use crate::port::event::{Failure, PortEvent, Scope};
+use crate::port::sys::socket::{BATCH, PacketSocket};
+use crate::wire::offload::HEADER_LENGTH;
+
+/// The sending half of a packet port.
+#[derive(Debug)]
+pub(in crate::port) struct PacketOutput {
+    socket: PacketSocket,
+    /// Past the queueing discipline, for plain frames only: a super-frame that the device cannot cut itself
+    /// would be lost there.
+    bypass: Option<PacketSocket>,
+}
+
+impl PacketOutput {
+    pub fn new(socket: PacketSocket, bypass: Option<PacketSocket>) -> PacketOutput {
+        PacketOutput { socket, bypass }
+    }
+
+    /// Sends `frames` in their order; what cannot be sent is counted.
+    pub fn send<'a>(
+        &self,
+        frames: impl Iterator<Item = Outgoing<'a>>,
+        counters: &mut Counters,
+    ) -> Result<(), PortEvent> {
+        let mut slices: Slices<'a> = [IoSlice::new(&[]); BATCH];
+        let mut count = 0;
+        let mut socket = &self.socket;
+        let mut outcome = Ok(());
+        for frame in frames {
+            let wanted = self.socket_for(&frame);
+            // A run of frames for one socket goes out before the next run starts, so that order is kept.
+            if count == BATCH || (count > 0 && !std::ptr::eq(wanted, socket)) {
+                outcome = outcome.and(send_run(socket, &slices[..count], counters));
+                count = 0;
+            }
+            socket = wanted;
+            slices[count] = IoSlice::new(frame.bytes);
+            count += 1;
+        }
+        outcome.and(send_run(socket, &slices[..count], counters))
+    }
+
+    fn socket_for(&self, frame: &Outgoing<'_>) -> &PacketSocket {
+        match &self.bypass {
+            Some(bypass) if !frame.segmented => bypass,
+            _ => &self.socket,
+        }
+    }
+}
+
+fn send_run(socket: &PacketSocket, frames: &[IoSlice<'_>], counters: &mut Counters) -> Result<(), PortEvent> {
+    send_all(frames, counters, |frames| socket.send(frames))
+}
+
+/// Sends all `frames` by `send`, which sends some from the front and says how many, or what befell
+/// the first. A frame that fails is counted and the next one tried.
+fn send_all(
+    frames: &[IoSlice<'_>],
+    counters: &mut Counters,
+    mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> Result<(), PortEvent> {
+    let mut rest = frames;
+    while !rest.is_empty() {
+        let error = match send(rest) {
+            Ok(sent) if sent > 0 => {
+                let (gone, left) = rest.split_at(sent.min(rest.len()));
+                for frame in gone {
+                    counters.count_sent(frame.len() - HEADER_LENGTH.min(frame.len()));
+                }
+                rest = left;
+                continue;
+            }
+            // Not what the system call promises; the frame is given up rather than tried for ever.
+            Ok(_) => io::Error::from_raw_os_error(libc::EINVAL),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => error,
+        };
+        let failure = Failure::of(&error);
+        let lost = match failure.scope {
+            Scope::Frame => 1,
+            Scope::Link => rest.len(),
+        };
+        counters.drop_frames(failure.reason, lost as u64);
+        rest = &rest[lost..];
+        if let Some(event) = failure.event() {
+            return Err(event);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::PortDrop;
+
+    /// Plays the kernel: takes frames until one is listed as failing.
+    fn run(count: usize, failing: &[(u8, i32)]) -> (Counters, Result<(), PortEvent>, Vec<u8>) {
+        let frames: Vec<[u8; 70]> = (0..count).map(|number| [number as u8; 70]).collect();
+        let slices: Vec<IoSlice<'_>> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
+        let mut counters = Counters::default();
+        let mut taken = Vec::new();
+        let outcome = send_all(&slices, &mut counters, |frames| {
+            let before = taken.len();
+            for frame in frames {
+                match failing.iter().find(|(number, _)| *number == frame[0]) {
+                    Some(&(_, error)) if taken.len() == before => return Err(io::Error::from_raw_os_error(error)),
+                    Some(_) => break,
+                    None => taken.push(frame[0]),
+                }
+            }
+            Ok(taken.len() - before)
+        });
+        (counters, outcome, taken)
+    }
+
+    #[test]
+    fn the_frame_after_a_failing_one_is_sent() {
+        let (counters, outcome, taken) = run(6, &[(0, libc::EMSGSIZE), (3, libc::ENOBUFS), (5, libc::EINVAL)]);
+        assert_eq!(taken, [1, 2, 4]);
+        assert_eq!((counters.sent, counters.sent_bytes), (3, 180));
+        assert_eq!(counters.dropped(PortDrop::TooLong), 1);
+        assert_eq!(counters.dropped(PortDrop::QueueFull), 1);
+        assert_eq!(counters.dropped(PortDrop::Refused), 1);
+        assert_eq!(outcome, Ok(()));
+    }
+
+    #[test]
+    fn what_befalls_the_link_befalls_the_rest() {
+        let (counters, outcome, taken) = run(6, &[(2, libc::ENXIO)]);
+        assert_eq!(taken, [0, 1]);
+        assert_eq!(counters.dropped(PortDrop::LinkGone), 4);
+        assert_eq!(outcome, Err(PortEvent::Gone));
+        let (counters, outcome, _) = run(6, &[(2, libc::ENETDOWN)]);
+        assert_eq!((counters.dropped(PortDrop::LinkDown), outcome), (4, Err(PortEvent::Down)));
+        let (counters, outcome, _) = run(6, &[(2, libc::EAGAIN)]);
+        assert_eq!((counters.dropped(PortDrop::QueueFull), outcome), (4, Ok(())));
+    }
+}

@@ -1,0 +1,37 @@
+//! What can go wrong when a port is opened.
+
+use std::io;
+
+use thiserror::Error;
+
+/// A port that could not be opened.
+#[derive(Debug, Error)]
+pub enum PortError {
+    /// The packet socket needs CAP_NET_RAW.
+    #[error("opening a packet socket on {link} is not permitted: run with CAP_NET_RAW")]
+    NotPermitted { link: String, source: io::Error },
+    /// The interface is not there.
+    #[error("interface {link} does not exist (any more)")]
+    NoInterface { link: String, source: io::Error },
+    /// The interface is there but its frames have no Ethernet header.
+    #[error("interface {link} is not Ethernet (hardware type {hardware}); reach its traffic over a TUN device instead")]
+    NotEthernet { link: String, hardware: u16 },
+    /// The ring is larger than the kernel can describe.
+    #[error("a ring of {slots} slots of {slot_size} bytes on {link} is too large; ask for fewer than 4 GiB in all")]
+    RingTooLarge { link: String, slots: usize, slot_size: usize },
+    /// The kernel has no memory for the ring.
+    #[error("no memory for the receive ring on {link}; ask for fewer slots")]
+    NoMemory { link: String, source: io::Error },
+    /// The socket would not join its fanout group.
+    #[error("joining the fanout group on {link} failed; a group's sockets must share interface and program kind")]
+    Fanout { link: String, source: io::Error },
+    /// The TUN device needs CAP_NET_ADMIN and the device node.
+    #[error("opening TUN device {link} is not permitted: run with CAP_NET_ADMIN and access to /dev/net/tun")]
+    TunNotPermitted { link: String, source: io::Error },
+    /// Setting the device up failed.
+    #[error("configuring TUN device {link} failed")]
+    TunConfiguration { link: String, source: tun::Error },
+    /// Any other step that failed.
+    #[error("{step} on {link} failed")]
+    Step { step: &'static str, link: String, source: io::Error },
+}

@@ -1,0 +1,92 @@
+//! The receiving half of a port.
+
+use std::os::fd::RawFd;
+
+use crate::base::LinkId;
+use crate::wire::Frame;
+
+use super::af_packet::receive::PacketInput;
+use super::counters::{Counters, PortDrop};
+use super::event::PortEvent;
+use super::memory::MemoryInput;
+use super::tun::TunInput;
+
+/// Where the frames of one link come from.
+#[derive(Debug)]
+pub(super) enum Input {
+    Packet(PacketInput),
+    Tun(TunInput),
+    Memory(MemoryInput),
+}
+
+/// Passes a call on to whichever kind it is.
+macro_rules! each {
+    ($input:expr, $kind:ident => $call:expr) => {
+        match $input {
+            Input::Packet($kind) => $call,
+            Input::Tun($kind) => $call,
+            Input::Memory($kind) => $call,
+        }
+    };
+}
+
+impl Input {
+    pub fn descriptor(&self) -> RawFd {
+        each!(self, input => input.descriptor())
+    }
+
+    /// How many frames can be read, at most `limit`; they are held until [`Input::release`].
+    #[inline]
+    pub fn ready(&mut self, limit: usize, counters: &mut Counters) -> usize {
+        each!(self, input => input.ready(limit, counters))
+    }
+
+    /// The frame at `index` of those that are ready.
+    #[inline]
+    pub fn frame(&mut self, index: usize, link: LinkId) -> Result<Frame<'_>, PortDrop> {
+        each!(self, input => input.frame(index, link))
+    }
+
+    #[inline]
+    pub fn bytes(&self, index: usize) -> Option<&[u8]> {
+        each!(self, input => input.bytes(index))
+    }
+
+    #[inline]
+    pub fn bytes_mut(&mut self, index: usize) -> Option<&mut [u8]> {
+        each!(self, input => input.bytes_mut(index))
+    }
+
+    /// Gives the slots of all frames that were ready back.
+    #[inline]
+    pub fn release(&mut self, counters: &mut Counters) {
+        each!(self, input => input.release(counters))
+    }
+
+    /// Asks what is wrong, after the descriptor reported an error.
+    pub fn examine(&mut self) -> Option<PortEvent> {
+        each!(self, input => input.examine())
+    }
+}
+
+/// The inputs of a worker, by link.
+#[derive(Debug, Default)]
+pub(super) struct Inputs(pub Vec<Option<Input>>);
+
+impl Inputs {
+    #[inline]
+    pub fn of(&self, link: LinkId) -> Option<&Input> {
+        self.0.get(link.index())?.as_ref()
+    }
+
+    #[inline]
+    pub fn of_mut(&mut self, link: LinkId) -> Option<&mut Input> {
+        self.0.get_mut(link.index())?.as_mut()
+    }
+
+    /// The bytes of a slot that is held.
+    #[inline]
+    pub fn bytes(&self, link: LinkId, slot: usize) -> Option<&[u8]> {
+        self.of(link)?.bytes(slot)
+    }
+}

@@ -1,0 +1,236 @@
+//! A port without a kernel: frames go to and come from queues in this process.
+//!
+//! For tests and simulation of the worker. [`wire`] gives the port and its [`Far`] end; what the
+//! far end delivers the worker receives, what the worker sends the far end collects. Frames keep
+//! their offload metadata, so that super-frames can be played through.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::base::LinkId;
+use crate::wire::frame::{ETHERNET_LENGTH, HEADROOM};
+use crate::wire::offload::HEADER_LENGTH;
+use crate::wire::{Frame, Offload};
+
+use super::batch::Outgoing;
+use super::counters::{Counters, PortDrop};
+use super::envelope::Layer;
+use super::event::PortEvent;
+use super::input::Input;
+use super::output::Way;
+use super::ports::Port;
+
+/// Frames a queue holds before its link counts as full.
+const QUEUE: usize = 4096;
+
+/// A frame as it passes on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryFrame {
+    /// From the Ethernet header on, or from the IP header where the wire is a bare one.
+    pub bytes: Vec<u8>,
+    /// Counted from the first of `bytes`.
+    pub offload: Offload,
+}
+
+/// What frames of a wire start with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireKind {
+    Ethernet,
+    /// Bare IP packets, as with a TUN device.
+    Bare,
+}
+
+/// A new wire: the port for the worker, the far end for the test.
+///
+/// # Errors
+/// No descriptors are left.
+pub fn wire(kind: WireKind) -> io::Result<(Port, Far)> {
+    let (bell, ring) = UnixStream::pair()?;
+    bell.set_nonblocking(true)?;
+    ring.set_nonblocking(true)?;
+    let shared = Arc::new(Mutex::new(Shared::default()));
+    let layer = match kind {
+        WireKind::Ethernet => Layer::Ethernet,
+        WireKind::Bare => Layer::Bare,
+    };
+    let input = MemoryInput { shared: Arc::clone(&shared), bell, layer, slots: Vec::new() };
+    let output = MemoryOutput { shared: Arc::clone(&shared), layer };
+    Ok((Port { input: Input::Memory(input), output: Way::Memory(output) }, Far { shared, bell: ring }))
+}
+
+/// The end of a wire that a test holds.
+#[derive(Debug)]
+pub struct Far {
+    shared: Arc<Mutex<Shared>>,
+    bell: UnixStream,
+}
+
+impl Far {
+    /// Puts a frame on the wire toward the worker; false where the queue is full, which the worker's
+    /// port counts as a full ring.
+    pub fn deliver(&self, frame: MemoryFrame) -> bool {
+        let mut shared = lock(&self.shared);
+        if shared.toward_worker.len() >= QUEUE {
+            shared.lost += 1;
+            return false;
+        }
+        let was_empty = shared.toward_worker.is_empty();
+        shared.toward_worker.push_back(frame);
+        if was_empty {
+            // A full stream means that a byte is on its way already, which is all the worker needs.
+            let _ = (&self.bell).write(&[1]);
+        }
+        true
+    }
+
+    /// The oldest frame the worker sent.
+    pub fn collect(&self) -> Option<MemoryFrame> {
+        lock(&self.shared).from_worker.pop_front()
+    }
+
+    /// Takes the link down, up, or away.
+    pub fn set_state(&self, state: WireState) {
+        lock(&self.shared).state = state;
+        let _ = (&self.bell).write(&[1]);
+    }
+}
+
+/// Whether a wire carries frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum WireState {
+    #[default]
+    Up,
+    Down,
+    Gone,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    toward_worker: VecDeque<MemoryFrame>,
+    from_worker: VecDeque<MemoryFrame>,
+    lost: u64,
+    state: WireState,
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub(super) struct MemoryInput {
+    shared: Arc<Mutex<Shared>>,
+    bell: UnixStream,
+    layer: Layer,
+    slots: Vec<Slot>,
+}
+
+/// A frame with headroom in front.
+#[derive(Debug)]
+struct Slot {
+    buffer: Vec<u8>,
+    offload: Offload,
+}
+
+impl MemoryInput {
+    pub fn descriptor(&self) -> RawFd {
+        self.bell.as_raw_fd()
+    }
+
+    pub fn ready(&mut self, limit: usize, counters: &mut Counters) -> usize {
+        // Nothing but readiness is carried by the bytes, and an error means that there are none.
+        while matches!((&self.bell).read(&mut [0; 64]), Ok(count) if count > 0) {}
+        let mut shared = lock(&self.shared);
+        counters.drop_frames(PortDrop::RingFull, std::mem::take(&mut shared.lost));
+        while self.slots.len() < limit {
+            let Some(frame) = shared.toward_worker.pop_front() else { break };
+            let mut buffer = vec![0; HEADROOM];
+            buffer.extend_from_slice(&frame.bytes);
+            self.slots.push(Slot { buffer, offload: frame.offload });
+        }
+        self.slots.len()
+    }
+
+    pub fn frame(&mut self, index: usize, link: LinkId) -> Result<Frame<'_>, PortDrop> {
+        let layer = self.layer;
+        let Slot { buffer, offload } = self.slots.get_mut(index).ok_or(PortDrop::Short)?;
+        let end = buffer.len();
+        match layer {
+            Layer::Ethernet => Frame::ethernet(buffer, HEADROOM, end, link, *offload),
+            Layer::Bare => Frame::bare(buffer, HEADROOM, end, link, *offload),
+        }
+        .ok_or(PortDrop::Short)
+    }
+
+    pub fn bytes(&self, index: usize) -> Option<&[u8]> {
+        Some(&self.slots.get(index)?.buffer)
+    }
+
+    pub fn bytes_mut(&mut self, index: usize) -> Option<&mut [u8]> {
+        Some(&mut self.slots.get_mut(index)?.buffer)
+    }
+
+    pub fn release(&mut self, _: &mut Counters) {
+        self.slots.clear();
+    }
+
+    pub fn examine(&mut self) -> Option<PortEvent> {
+        event(lock(&self.shared).state)
+    }
+}
+
+/// The sending half.
+#[derive(Debug)]
+pub(super) struct MemoryOutput {
+    shared: Arc<Mutex<Shared>>,
+    layer: Layer,
+}
+
+impl MemoryOutput {
+    pub fn layer(&self) -> Layer {
+        self.layer
+    }
+
+    pub fn send<'a>(
+        &mut self,
+        frames: impl Iterator<Item = Outgoing<'a>>,
+        counters: &mut Counters,
+    ) -> Result<(), PortEvent> {
+        let mut shared = lock(&self.shared);
+        let state = event(shared.state);
+        for frame in frames {
+            let reason = match state {
+                Some(PortEvent::Down) => Some(PortDrop::LinkDown),
+                Some(PortEvent::Gone) => Some(PortDrop::LinkGone),
+                None if shared.from_worker.len() >= QUEUE => Some(PortDrop::QueueFull),
+                None => None,
+            };
+            // What was sealed starts with metadata of a known kind.
+            let parts = frame.bytes.split_first_chunk::<HEADER_LENGTH>();
+            let parts = parts.and_then(|(metadata, bytes)| Some((Offload::read(metadata)?, bytes)));
+            match (reason, parts) {
+                (Some(reason), _) => counters.drop_frames(reason, 1),
+                (None, None) => counters.drop_frames(PortDrop::Refused, 1),
+                (None, Some((offload, bytes))) => {
+                    counters.count_sent(bytes.len());
+                    shared.from_worker.push_back(MemoryFrame { bytes: bytes.to_vec(), offload });
+                }
+            }
+        }
+        state.map_or(Ok(()), Err)
+    }
+}
+
+fn event(state: WireState) -> Option<PortEvent> {
+    match state {
+        WireState::Up => None,
+        WireState::Down => Some(PortEvent::Down),
+        WireState::Gone => Some(PortEvent::Gone),
+    }
+}
+
+/// The queues stay whole whatever panicked while it held them.
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const _: () = assert!(HEADROOM >= ETHERNET_LENGTH, "an Ethernet frame's packet has even more room");

@@ -1,0 +1,56 @@
+//! The sending half of a port.
+
+use super::af_packet::transmit::PacketOutput;
+use super::batch::Batch;
+use super::counters::Counters;
+use super::envelope::Layer;
+use super::event::PortEvent;
+use super::input::Inputs;
+use super::memory::MemoryOutput;
+use super::tun::TunOutput;
+
+/// Where frames that leave by one link go, and those that wait for it.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub batch: Batch,
+    way: Way,
+}
+
+#[derive(Debug)]
+pub(super) enum Way {
+    Packet(PacketOutput),
+    Tun(TunOutput),
+    Memory(MemoryOutput),
+}
+
+impl Output {
+    pub fn new(way: Way) -> Output {
+        Output { batch: Batch::default(), way }
+    }
+
+    /// What frames of this link start with.
+    #[inline]
+    pub fn layer(&self) -> Layer {
+        match &self.way {
+            Way::Packet(_) => Layer::Ethernet,
+            Way::Tun(_) => Layer::Bare,
+            Way::Memory(memory) => memory.layer(),
+        }
+    }
+
+    /// Sends all that waits; what cannot be sent is counted and forgotten.
+    ///
+    /// # Errors
+    /// The link turned out to be down or gone.
+    #[inline]
+    pub fn flush(&mut self, inputs: &Inputs, counters: &mut Counters) -> Result<(), PortEvent> {
+        let frames = self.batch.frames(inputs);
+        let outcome = match &mut self.way {
+            Way::Packet(packet) => packet.send(frames, counters),
+            Way::Tun(tun) => tun.send(frames, counters),
+            Way::Memory(memory) => memory.send(frames, counters),
+        };
+        self.batch.clear();
+        outcome
+    }
+}

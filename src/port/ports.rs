@@ -1,0 +1,261 @@
+//! All ports of one worker.
+
+use std::collections::VecDeque;
+use std::os::fd::RawFd;
+
+use crate::base::LinkId;
+use crate::wire::frame::ETHERNET_LENGTH;
+use crate::wire::{Frame, LinkHeader, Offload};
+
+use super::af_packet::{self, PacketOptions};
+use super::counters::{Counters, PortDrop};
+use super::envelope::{Held, packet_offload, seal};
+use super::error::PortError;
+use super::event::PortEvent;
+use super::input::{Input, Inputs};
+use super::output::{Output, Way};
+use super::tun::{self, TunOptions};
+
+/// One link's way in and out; give it to [`Ports::insert`].
+#[derive(Debug)]
+pub struct Port {
+    pub(super) input: Input,
+    pub(super) output: Way,
+}
+
+impl Port {
+    /// Opens a port on an Ethernet interface. Needs CAP_NET_RAW.
+    pub fn packet(options: &PacketOptions) -> Result<Port, PortError> {
+        let (input, output) = af_packet::open(options)?;
+        Ok(Port { input: Input::Packet(input), output: Way::Packet(output) })
+    }
+
+    /// Opens one queue of a TUN device, creating the device if need be. Needs CAP_NET_ADMIN.
+    pub fn tun(options: &TunOptions) -> Result<Port, PortError> {
+        let (input, output) = tun::open(options)?;
+        Ok(Port { input: Input::Tun(input), output: Way::Tun(output) })
+    }
+
+    /// Number of the fanout group the port is in; `None` where it is in none.
+    pub fn fanout_group(&self) -> Option<u16> {
+        match &self.input {
+            Input::Packet(input) => input.fanout_group(),
+            Input::Tun(_) | Input::Memory(_) => None,
+        }
+    }
+}
+
+/// The ports of one worker, by link. See the [module](super) for the order of calls.
+#[derive(Debug, Default)]
+pub struct Ports {
+    // Apart from each other, so that an output can send from the slots of all inputs.
+    inputs: Inputs,
+    outputs: Vec<Option<Output>>,
+    states: Vec<State>,
+    events: VecDeque<(LinkId, PortEvent)>,
+}
+
+/// What is known of a link, whether or not it has a port.
+#[derive(Debug, Default)]
+struct State {
+    counters: Counters,
+    /// What was last reported and is not known to be over.
+    reported: Option<PortEvent>,
+}
+
+impl Ports {
+    pub fn new() -> Ports {
+        Ports::default()
+    }
+
+    /// Puts `port` in the place of `link`. An earlier port of that link is closed; its counters go on.
+    pub fn insert(&mut self, link: LinkId, port: Port) {
+        self.flush();
+        let needed = link.index() + 1;
+        if self.states.len() < needed {
+            self.inputs.0.resize_with(needed, || None);
+            self.outputs.resize_with(needed, || None);
+            self.states.resize_with(needed, State::default);
+        }
+        self.inputs.0[link.index()] = Some(port.input);
+        self.outputs[link.index()] = Some(Output::new(port.output));
+        self.states[link.index()].reported = None;
+    }
+
+    /// Closes the port of `link`, if it has one.
+    pub fn remove(&mut self, link: LinkId) {
+        self.flush();
+        if let (Some(input), Some(output)) = (self.inputs.0.get_mut(link.index()), self.outputs.get_mut(link.index())) {
+            *input = None;
+            *output = None;
+        }
+    }
+
+    /// The links that have a port, with the descriptors that become readable when frames arrive.
+    ///
+    /// Readiness may be taken edge-triggered: after an edge, read until [`Ports::ready`] gives less than
+    /// its limit.
+    pub fn descriptors(&self) -> impl Iterator<Item = (LinkId, RawFd)> + '_ {
+        let inputs = self.inputs.0.iter().enumerate();
+        inputs.filter_map(|(index, input)| Some((LinkId(index as u32), input.as_ref()?.descriptor())))
+    }
+
+    /// How many frames of `link` can be read now, at most `limit`. They and their slots are the worker's
+    /// until [`Ports::flush`]; frames that were ready before and not flushed yet count too.
+    #[inline]
+    pub fn ready(&mut self, link: LinkId, limit: usize) -> usize {
+        match (self.inputs.of_mut(link), self.states.get_mut(link.index())) {
+            (Some(input), Some(state)) => input.ready(limit, &mut state.counters),
+            _ => 0,
+        }
+    }
+
+    /// The frame at `index`, below what [`Ports::ready`] said. Read each once: reading counts.
+    ///
+    /// # Errors
+    /// Why the frame is none; that is counted already.
+    #[inline]
+    pub fn frame(&mut self, link: LinkId, index: usize) -> Result<Frame<'_>, PortDrop> {
+        let (Some(input), Some(state)) = (self.inputs.of_mut(link), self.states.get_mut(link.index())) else {
+            return Err(PortDrop::NoLink);
+        };
+        match input.frame(index, link) {
+            Ok(frame) => {
+                state.reported = None;
+                let header = if frame.link_header() == LinkHeader::None { 0 } else { ETHERNET_LENGTH };
+                state.counters.count_received(header + frame.packet_length());
+                Ok(frame)
+            }
+            Err(reason) => {
+                state.counters.drop_frames(reason, 1);
+                Err(reason)
+            }
+        }
+    }
+
+    /// The packet of a held frame as it stands, and its offload metadata counted from the packet's
+    /// beginning: what must be copied to keep the packet beyond the flush.
+    pub fn packet(&self, held: &Held) -> Option<(&[u8], Offload)> {
+        let packet = self.inputs.bytes(held.link, held.slot)?.get(held.network..held.end)?;
+        Some((packet, held.offload))
+    }
+
+    /// Sends a held frame by the link `to` at the next flush, straight from its slot. `header` is what an
+    /// Ethernet link needs; a bare link ignores it.
+    ///
+    /// A frame can be sent once only: its headers are written into the slot.
+    ///
+    /// # Errors
+    /// Why it cannot be sent; that is counted already.
+    #[inline]
+    pub fn send(&mut self, to: LinkId, held: &Held, header: LinkHeader) -> Result<(), PortDrop> {
+        let outcome = match self.outputs.get_mut(to.index()) {
+            Some(Some(output)) => match self.inputs.of_mut(held.link).and_then(|input| input.bytes_mut(held.slot)) {
+                Some(slot) => seal(slot, held.network, held.end, held.offload, output.layer(), header)
+                    .map(|sealed| output.batch.push(held.link, held.slot, sealed)),
+                // The slot was given back: the caller kept `held` beyond a flush.
+                None => Err(PortDrop::NoLink),
+            },
+            _ => Err(PortDrop::NoLink),
+        };
+        self.pushed(to, held.link, outcome)
+    }
+
+    /// Sends a packet that lies elsewhere (what the director originates, fragments, packets that waited) by
+    /// the link `to` at the next flush. It is copied; `offload` counts from its first byte.
+    ///
+    /// # Errors
+    /// Why it cannot be sent; that is counted already.
+    pub fn send_copy(
+        &mut self,
+        to: LinkId,
+        packet: &[u8],
+        offload: Offload,
+        header: LinkHeader,
+    ) -> Result<(), PortDrop> {
+        let outcome = match self.outputs.get_mut(to.index()) {
+            Some(Some(output)) => output.batch.push_copy(packet, offload, output.layer(), header),
+            _ => Err(PortDrop::NoLink),
+        };
+        self.pushed(to, to, outcome)
+    }
+
+    /// Like [`Ports::send_copy`], for a frame whose buffer is not a port's.
+    pub fn send_frame(&mut self, to: LinkId, frame: &Frame<'_>, header: LinkHeader) -> Result<(), PortDrop> {
+        self.send_copy(to, frame.packet(), packet_offload(frame), header)
+    }
+
+    /// Sends everything that waits and gives all slots back. Frames and [`Held`] places end here.
+    #[inline]
+    pub fn flush(&mut self) {
+        for index in 0..self.outputs.len() {
+            self.flush_output(index);
+        }
+        for (input, state) in self.inputs.0.iter_mut().zip(&mut self.states) {
+            if let Some(input) = input {
+                input.release(&mut state.counters);
+            }
+        }
+    }
+
+    /// Asks what befell `link`, after its descriptor reported an error or a hang-up.
+    pub fn examine(&mut self, link: LinkId) {
+        if let Some(event) = self.inputs.of_mut(link).and_then(Input::examine) {
+            self.report(link, event);
+        }
+    }
+
+    /// The oldest event that was not taken yet.
+    pub fn event(&mut self) -> Option<(LinkId, PortEvent)> {
+        self.events.pop_front()
+    }
+
+    /// What was counted for `link`; `None` for one that never had a port.
+    pub fn counters(&self, link: LinkId) -> Option<&Counters> {
+        self.states.get(link.index()).map(|state| &state.counters)
+    }
+
+    /// Ends both ways of sending: counts what failed, and sends where a batch is full.
+    #[inline]
+    fn pushed(&mut self, to: LinkId, from: LinkId, outcome: Result<(), PortDrop>) -> Result<(), PortDrop> {
+        if let Err(reason) = outcome {
+            // A link without port may never have had counters; the frame's own link has.
+            let place = if to.index() < self.states.len() { to } else { from };
+            if let Some(state) = self.states.get_mut(place.index()) {
+                state.counters.drop_frames(reason, 1);
+            }
+            return Err(reason);
+        }
+        if self.outputs.get(to.index()).is_some_and(|output| output.as_ref().is_some_and(|out| out.batch.is_full())) {
+            self.flush_output(to.index());
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn flush_output(&mut self, index: usize) {
+        let (Some(Some(output)), Some(state)) = (self.outputs.get_mut(index), self.states.get_mut(index)) else {
+            return;
+        };
+        if output.batch.is_empty() {
+            return;
+        }
+        let sent = state.counters.sent;
+        let outcome = output.flush(&self.inputs, &mut state.counters);
+        if state.counters.sent != sent {
+            state.reported = None;
+        }
+        if let Err(event) = outcome {
+            self.report(LinkId(index as u32), event);
+        }
+    }
+
+    fn report(&mut self, link: LinkId, event: PortEvent) {
+        if let Some(state) = self.states.get_mut(link.index())
+            && state.reported != Some(event)
+        {
+            state.reported = Some(event);
+            self.events.push_back((link, event));
+        }
+    }
+}
