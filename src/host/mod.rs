@@ -10,6 +10,7 @@
 
 pub mod neighbour;
 pub mod netlink;
+pub mod network;
 pub mod sys;
 #[cfg(test)]
 mod testing;
