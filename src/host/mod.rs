@@ -1,1 +1,16 @@
 //! The machine around us: links, routes, neighbours, the guard, privileges.
+//!
+//! ```text
+//! the director ─┬─ network ── netlink ── the kernel's links, addresses, routes, neighbours
+//!               └─ neighbour             link-layer addresses, known or asked for
+//! ```
+//!
+//! What decides is pure, told the time and handed frames; the rest talks to the kernel by netlink
+//! and holds what it changed: dropping it undoes it.
+
+pub mod neighbour;
+pub mod netlink;
+pub mod network;
+pub mod sys;
+#[cfg(test)]
+mod testing;

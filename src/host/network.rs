@@ -1,0 +1,233 @@
+//! The kernel's links, addresses, routes and neighbours: read by rtnetlink, followed live.
+//!
+//! ```text
+//! kernel ── link, address, route groups ──► Watcher::drain ─► "the network changed" ─► Watcher::read ─► View
+//!        └─ neighbour group ──────────────► Watcher::drain ─► NeighbourEvent … ─► each worker's Neighbours
+//! ```
+//!
+//! The rule: subscribe first, read afterwards, and read everything anew at each change, so that a
+//! [`View`] is never older than the last `drain`. Reading needs no privilege.
+//!
+//! Looked at are the three tables every host has, in the order the kernel asks them: local, main,
+//! default (rtnetlink(7), ip-route(8)). **Policy routing is not**: rules (`ip rule`) beyond the
+//! three of every host, other tables, and VRFs do not exist here. A route that leaves by a link
+//! that is not served stays in the view: its packets must not take another way instead.
+
+mod decode;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use crate::base::{LinkId, Mac};
+use crate::table::Network;
+use crate::table::network::{Link, LinkLayer};
+
+use super::neighbour::NeighbourEvent;
+use super::netlink::{Connection, NetlinkError, Received, Subscription};
+use decode::{Interface, Topology};
+
+/// More neighbour events than this at once are not worth keeping: reading the table is cheaper.
+const MOST_EVENTS: usize = 4096;
+
+/// Which links the director serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LinkChoice {
+    /// Every Ethernet link that is up; not the loopback, and not the ports of a bridge, bond or
+    /// team, whose frames come in by the bridge again, nor a VRF's master, whose frames came in
+    /// by its members.
+    #[default]
+    AllEthernet,
+    /// The links of these names (`--interface`).
+    Named(Vec<String>),
+}
+
+/// Which links are served, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Serving {
+    pub links: LinkChoice,
+    /// The virtual MAC that each served Ethernet link answers to.
+    pub virtual_mac: Option<Mac>,
+}
+
+/// The machine's network at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// All links, served or not, with their addresses, and the routes.
+    pub network: Network,
+    /// The links to open ports on, in the order of their interface indexes.
+    pub served: Vec<LinkId>,
+    /// Names asked for that no link has at the moment.
+    pub missing: Vec<String>,
+}
+
+/// What happened since the last look.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// A link, address or route changed: [`Watcher::read`] again.
+    pub network: bool,
+    /// What the kernel learned or forgot, oldest first.
+    pub neighbours: Vec<NeighbourEvent>,
+    /// Notifications were lost: read everything again, [`Watcher::neighbours`] too.
+    pub lost: bool,
+}
+
+/// Follows the kernel's view of the network.
+///
+/// Register its descriptor for reading; when it is readable, [`Watcher::drain`] it.
+pub struct Watcher {
+    notifications: Subscription,
+    requests: Connection,
+    ids: LinkIds,
+}
+
+impl Watcher {
+    /// Subscribes to changes; nothing is read yet.
+    pub fn open() -> io::Result<Watcher> {
+        let groups = [
+            libc::RTNLGRP_LINK,
+            libc::RTNLGRP_NEIGH,
+            libc::RTNLGRP_IPV4_IFADDR,
+            libc::RTNLGRP_IPV4_ROUTE,
+            libc::RTNLGRP_IPV6_IFADDR,
+            libc::RTNLGRP_IPV6_ROUTE,
+        ];
+        Ok(Watcher {
+            notifications: Subscription::open(NETLINK_ROUTE, &groups)?,
+            requests: Connection::open(NETLINK_ROUTE)?,
+            ids: LinkIds::default(),
+        })
+    }
+
+    /// Reads links, addresses and routes. A link keeps its id for as long as it exists.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer, or its tables never stand still.
+    pub fn read(&mut self, serving: &Serving) -> Result<View, NetlinkError> {
+        let interfaces = self.requests.list(RouteNetlinkMessage::GetLink(Default::default()), decode::interface)?;
+        let addresses = self.requests.list(RouteNetlinkMessage::GetAddress(Default::default()), decode::address)?;
+        let mut routes = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            routes.extend(self.requests.list(decode::route_request(family), decode::route)?);
+        }
+        Ok(view(Topology { interfaces, addresses, routes }, serving, &mut self.ids))
+    }
+
+    /// Lists the kernel's neighbour table, as the events that would have built it.
+    ///
+    /// # Errors
+    /// Where the kernel does not answer.
+    pub fn neighbours(&mut self) -> Result<Vec<NeighbourEvent>, NetlinkError> {
+        let entries = self.requests.list(RouteNetlinkMessage::GetNeighbour(Default::default()), decode::neighbour)?;
+        Ok(entries.into_iter().map(|entry| entry.event(&mut self.ids)).collect())
+    }
+
+    /// Takes in what the kernel said since the last time; never waits.
+    ///
+    /// # Errors
+    /// Where the socket fails for good.
+    pub fn drain(&mut self) -> io::Result<Changes> {
+        let mut changes = Changes::default();
+        loop {
+            match self.notifications.receive()? {
+                Received::Nothing => break,
+                Received::Lost => changes.lost = true,
+                Received::Messages(messages) => {
+                    for message in messages.filter(|_| !changes.lost) {
+                        match message.route().and_then(decode::notification) {
+                            Some(decode::Notification::Network) => changes.network = true,
+                            Some(decode::Notification::Neighbour(entry)) => {
+                                changes.neighbours.push(entry.event(&mut self.ids));
+                            }
+                            None => {}
+                        }
+                    }
+                }
+            }
+            changes.lost |= changes.neighbours.len() > MOST_EVENTS;
+        }
+        if changes.lost {
+            changes.network = true;
+            changes.neighbours.clear();
+        }
+        Ok(changes)
+    }
+}
+
+impl AsRawFd for Watcher {
+    fn as_raw_fd(&self) -> RawFd {
+        self.notifications.as_raw_fd()
+    }
+}
+
+/// Ids of links by the kernel's interface index, handed out once.
+#[derive(Debug, Default)]
+struct LinkIds {
+    by_index: HashMap<u32, LinkId>,
+}
+
+impl LinkIds {
+    fn of(&mut self, index: u32) -> LinkId {
+        let next = LinkId(self.by_index.len() as u32);
+        *self.by_index.entry(index).or_insert(next)
+    }
+}
+
+/// Puts together what was read.
+fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
+    let Topology { mut interfaces, addresses, routes } = topology;
+    interfaces.sort_by_key(|interface| interface.index);
+    let served: BTreeSet<u32> =
+        interfaces.iter().filter(|interface| is_served(interface, &serving.links)).map(|each| each.index).collect();
+    let missing = match &serving.links {
+        LinkChoice::AllEthernet => Vec::new(),
+        LinkChoice::Named(names) => {
+            names.iter().filter(|&name| interfaces.iter().all(|each| each.name != *name)).cloned().collect()
+        }
+    };
+    let links = interfaces
+        .into_iter()
+        .map(|interface| Link {
+            id: ids.of(interface.index),
+            index: interface.index,
+            name: interface.name,
+            layer: interface.layer,
+            mac: interface.mac,
+            virtual_mac: serving
+                .virtual_mac
+                .filter(|_| served.contains(&interface.index) && interface.layer == LinkLayer::Ethernet),
+            mtu: interface.mtu,
+            up: interface.up,
+            addresses: addresses
+                .iter()
+                .filter(|(index, _)| *index == interface.index)
+                .map(|(_, prefix)| *prefix)
+                .collect(),
+        })
+        .collect();
+    let routes = tables::flatten(routes, ids);
+    View {
+        network: Network::new(links, routes),
+        served: served.into_iter().map(|index| ids.of(index)).collect(),
+        missing,
+    }
+}
+
+fn is_served(interface: &Interface, choice: &LinkChoice) -> bool {
+    match choice {
+        LinkChoice::AllEthernet => {
+            interface.layer == LinkLayer::Ethernet
+                && interface.up
+                && !interface.loopback
+                && !interface.is_port
+                && !interface.is_vrf
+        }
+        LinkChoice::Named(names) => names.contains(&interface.name),
+    }
+}

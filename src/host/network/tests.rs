@@ -1,0 +1,183 @@
+//! The watcher against real kernels, each in a namespace of its own.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::base::{Address, Family};
+use crate::host::neighbour::KernelState;
+use crate::host::testing::{Namespace, eventually, namespaces};
+use crate::table::RouteKind;
+
+type Shared = Arc<Mutex<Watcher>>;
+
+fn watcher(inside: &Namespace) -> Shared {
+    inside.run(|| Arc::new(Mutex::new(Watcher::open().unwrap())))
+}
+
+fn read(watcher: &Shared, serving: &Serving) -> View {
+    watcher.lock().unwrap().read(serving).unwrap()
+}
+
+fn address(text: &str) -> Address {
+    Address::from(text.parse::<IpAddr>().unwrap())
+}
+
+#[test]
+fn links_addresses_and_routes_are_read_as_the_kernel_has_them() {
+    let Some([here, there]) = namespaces() else { return };
+    here.wire("left", &there, "peer0");
+    here.wire("right", &there, "peer1");
+    for command in [
+        "addr add 10.1.0.1/24 dev left",
+        "addr add 10.2.0.1/24 dev right",
+        "addr add 10.99.0.7/32 dev lo",
+        "addr add fd01::1/64 dev left nodad",
+        "link add spare type veth peer name spare1",
+        "link set right mtu 1400",
+        "route add default via 10.1.0.254 metric 200",
+        "route add default via 10.2.0.254 metric 100",
+        "route add 192.0.2.0/24 nexthop via 10.2.0.8 nexthop via 10.1.0.8",
+        "route add 198.51.100.0/24 via 10.1.0.9 mtu 1300 src 10.99.0.7",
+        "route add blackhole 203.0.113.0/24",
+        "route add 198.18.0.0/15 via 10.1.0.9 table 77",
+        "-6 route add default via fd01::fe",
+    ] {
+        here.ip(command);
+    }
+    let watcher = watcher(&here);
+    let virtual_mac = "00:00:5e:00:01:07".parse().unwrap();
+    let view = read(&watcher, &Serving { links: LinkChoice::AllEthernet, virtual_mac: Some(virtual_mac) });
+
+    let names: Vec<&str> = view.served.iter().map(|&id| view.network.link(id).unwrap().name.as_str()).collect();
+    assert_eq!(names, ["left", "right"]);
+    let link = |name: &str| view.network.links().iter().find(|link| link.name == name).unwrap();
+    assert_eq!(link("right").mtu, 1400);
+    assert_eq!(link("left").virtual_mac, Some(virtual_mac));
+    assert_eq!(link("lo").virtual_mac, None);
+    assert!(!link("spare").up);
+
+    let hop = |text: &str| {
+        let family = Family::of(&text.parse().unwrap());
+        view.network.next_hop(family, address(text)).map(|hop| {
+            let name = view.network.link(hop.link).unwrap().name.clone();
+            (hop.kind, name, hop.address.to_ip(family).to_string(), hop.source.to_ip(family).to_string(), hop.mtu)
+        })
+    };
+    let unicast = |link: &str, via: &str, source: &str, mtu: u32| {
+        Some((RouteKind::Unicast, link.to_owned(), via.to_owned(), source.to_owned(), mtu))
+    };
+    assert_eq!(hop("8.8.8.8"), unicast("right", "10.2.0.254", "10.2.0.1", 1400));
+    assert_eq!(hop("10.1.0.77"), unicast("left", "10.1.0.77", "10.1.0.1", 1500));
+    assert_eq!(hop("192.0.2.5"), unicast("right", "10.2.0.8", "10.2.0.1", 1400));
+    assert_eq!(hop("198.51.100.5"), unicast("left", "10.1.0.9", "10.99.0.7", 1300));
+    assert_eq!(hop("198.18.0.1"), unicast("right", "10.2.0.254", "10.2.0.1", 1400));
+    assert_eq!(hop("2001:db8::1"), unicast("left", "fd01::fe", "fd01::1", 1500));
+    assert_eq!(hop("203.0.113.9"), None);
+    assert_eq!(hop("10.99.0.7").map(|hop| hop.0), Some(RouteKind::Local));
+    assert_eq!(hop("127.8.8.8").map(|hop| hop.0), Some(RouteKind::Local));
+    assert_eq!(hop("10.1.0.255").map(|hop| hop.0), Some(RouteKind::Broadcast));
+    assert!(view.network.is_local(Family::V6, address("fd01::1")));
+}
+
+#[test]
+fn named_links_are_served_and_missing_ones_named() {
+    let Some([here, there]) = namespaces() else { return };
+    here.wire("left", &there, "peer0");
+    let watcher = watcher(&here);
+    let serving = Serving { links: LinkChoice::Named(vec!["left".into(), "nosuch".into()]), ..Serving::default() };
+    let view = read(&watcher, &serving);
+    assert_eq!(view.served.len(), 1);
+    assert_eq!(view.missing, ["nosuch"]);
+}
+
+#[test]
+fn the_ports_of_a_bridge_are_left_to_the_bridge() {
+    let Some([here, there]) = namespaces() else { return };
+    here.wire("left", &there, "peer0");
+    if here.try_command("ip", "link add br0 type bridge").is_err() {
+        println!("skipped: this kernel has no bridges");
+        return;
+    }
+    here.ip("link set left master br0");
+    here.ip("link set br0 up");
+    let watcher = watcher(&here);
+    let view = read(&watcher, &Serving::default());
+    let names: Vec<&str> = view.served.iter().map(|&id| view.network.link(id).unwrap().name.as_str()).collect();
+    assert_eq!(names, ["br0"]);
+}
+
+#[test]
+fn changes_are_told_by_kind_and_ids_last() {
+    let Some([here, there]) = namespaces() else { return };
+    // Duplicate address detection would announce addresses at moments of its own.
+    here.sysctl("net.ipv6.conf.all.disable_ipv6", "1");
+    here.sysctl("net.ipv6.conf.default.disable_ipv6", "1");
+    here.wire("left", &there, "peer0");
+    let watcher = watcher(&here);
+    let before = read(&watcher, &Serving::default());
+    let id = before.served[0];
+    watcher.lock().unwrap().drain().unwrap();
+    let changed = |what: &str| {
+        eventually(what, || watcher.lock().unwrap().drain().unwrap().network);
+    };
+
+    here.ip("addr add 10.1.0.1/24 dev left");
+    changed("the new address is announced");
+    here.ip("route add 192.0.2.0/24 via 10.1.0.9");
+    changed("the new route is announced");
+    here.ip("link add extra type veth peer name extra1");
+    changed("the new link is announced");
+    here.ip("link set extra up");
+    let after = read(&watcher, &Serving::default());
+    assert_eq!(after.served.len(), 2);
+    assert_eq!(after.served[0], id);
+    assert_eq!(after.network.link(id).unwrap().name, "left");
+    here.ip("link del extra");
+    changed("the gone link is announced");
+    assert_eq!(read(&watcher, &Serving::default()).served, [id]);
+
+    // Another table's routes are none of ours. Whatever came before is taken in first.
+    watcher.lock().unwrap().drain().unwrap();
+    here.ip("route add 198.18.0.0/15 via 10.1.0.9 table 77");
+    here.ip("neigh add 10.1.0.5 lladdr 02:00:00:00:00:05 dev left nud permanent");
+    let mut events = Vec::new();
+    eventually("the neighbour is announced", || {
+        let changes = watcher.lock().unwrap().drain().unwrap();
+        assert!(!changes.network);
+        events.extend(changes.neighbours);
+        !events.is_empty()
+    });
+    let mac = "02:00:00:00:00:05".parse().unwrap();
+    let entry = NeighbourEvent { link: id, address: "10.1.0.5".parse().unwrap(), state: KernelState::Permanent(mac) };
+    assert_eq!(events, [entry]);
+    assert!(watcher.lock().unwrap().neighbours().unwrap().contains(&entry));
+    here.ip("neigh del 10.1.0.5 dev left");
+    let mut last = None;
+    eventually("its end is announced", || {
+        last = watcher.lock().unwrap().drain().unwrap().neighbours.pop().or(last);
+        last == Some(NeighbourEvent { state: KernelState::Unusable, ..entry })
+    });
+}
+
+#[test]
+fn lost_notifications_are_noticed() {
+    let Some([here]) = namespaces() else { return };
+    here.ip("link add extra type veth peer name extra1");
+    here.ip("link set extra up");
+    let watcher = watcher(&here);
+    let batch: String = (0..8000)
+        .map(|round| {
+            let (host, mac) = (round % 200, round / 200);
+            format!("neigh replace 10.7.0.{host} lladdr 02:00:00:00:00:{mac:02x} dev extra\n")
+        })
+        .collect();
+    let file = std::env::temp_dir().join(format!("ulvs-host-{}-neighbours", std::process::id()));
+    std::fs::write(&file, batch).unwrap();
+    let outcome = here.try_command("ip", &format!("-batch {}", file.display()));
+    std::fs::remove_file(&file).unwrap();
+    outcome.unwrap();
+    let changes = watcher.lock().unwrap().drain().unwrap();
+    assert!(changes.lost && changes.network && changes.neighbours.is_empty());
+    assert!(!watcher.lock().unwrap().drain().unwrap().lost);
+}
