@@ -1,3 +1,14 @@
 //! One pinned single-threaded event loop a core.
+//!
+//! A worker owns an engine, the ports it serves, and what it knows of next hops. Control reaches
+//! it through its [`Mailbox`] alone; nothing is shared that two threads write.
 
+mod clock;
+mod hops;
+pub mod mailbox;
 pub mod question;
+mod turn;
+
+pub use clock::Clock;
+pub use mailbox::{Mailbox, Message, Report, Way};
+pub use turn::Worker;

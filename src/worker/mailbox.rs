@@ -1,0 +1,88 @@
+//! How control speaks to a worker: a queue, and a bell that wakes the worker's loop.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use mio::Waker;
+
+use crate::base::LinkId;
+use crate::host::neighbour::{Learned, NeighbourEvent};
+use crate::host::responder::Owned;
+use crate::port::{PacketOptions, PortError, TunOptions};
+use crate::table::{Change, Network};
+
+use super::question::{Finding, Question};
+
+/// What a worker is told or asked. Messages are taken in order, between two batches of frames.
+#[derive(Debug)]
+pub enum Message {
+    Change(Arc<Change>),
+    /// Links, addresses or routes changed.
+    Network { network: Arc<Network>, served: Arc<[LinkId]> },
+    /// Addresses to answer ARP and neighbour discovery for, and those to be announced now.
+    Owned { owned: Arc<[Owned]>, announce: bool },
+    /// The kernel's neighbour table changed; `whole` when this is all of it.
+    Neighbours { events: Arc<[NeighbourEvent]>, whole: bool },
+    /// Another worker heard from a neighbour.
+    Learned { link: LinkId, learned: Learned },
+    /// Open a port on a link.
+    Open { link: LinkId, way: Way, outcome: mpsc::Sender<Result<(), PortError>> },
+    Close { link: LinkId },
+    Ask { question: Question, answer: mpsc::Sender<Finding> },
+    Stop,
+}
+
+/// What a port is opened on.
+#[derive(Clone, Debug)]
+pub enum Way {
+    Packet(PacketOptions),
+    Tun(TunOptions),
+}
+
+/// What a worker tells control of its own accord.
+#[derive(Clone, Copy, Debug)]
+pub enum Report {
+    /// A neighbour was heard: the other workers may want to know.
+    Learned { worker: usize, link: LinkId, learned: Learned },
+}
+
+/// The sending end of a worker's queue.
+#[derive(Debug)]
+pub struct Mailbox {
+    queue: mpsc::Sender<Message>,
+    bell: Arc<Waker>,
+}
+
+impl Mailbox {
+    /// The two ends of a queue; `bell` wakes the loop that reads it.
+    pub fn new(bell: Arc<Waker>) -> (Mailbox, mpsc::Receiver<Message>) {
+        let (queue, inbox) = mpsc::channel();
+        (Mailbox { queue, bell }, inbox)
+    }
+
+    /// Queues a message without waking the worker: more follow.
+    ///
+    /// # Errors
+    /// The worker is gone.
+    pub fn put(&self, message: Message) -> io::Result<()> {
+        self.queue.send(message).map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the worker has ended"))
+    }
+
+    /// Wakes the worker.
+    ///
+    /// # Errors
+    /// The bell cannot be rung.
+    pub fn ring(&self) -> io::Result<()> {
+        self.bell.wake()
+    }
+
+    /// Queues a message and wakes the worker.
+    ///
+    /// # Errors
+    /// As [`Mailbox::put`] and [`Mailbox::ring`].
+    pub fn send(&self, message: Message) -> io::Result<()> {
+        self.put(message)?;
+        self.ring()
+    }
+}

@@ -1,0 +1,377 @@
+//! The loop itself: frames in, decisions, frames out, messages and timers in between.
+//!
+//! ```text
+//! wait ─► messages ─► each ready link: batch of frames ─► hear (ARP, ND) or engine ─► send ─► flush
+//!   ▲                                                                                        │
+//!   └──────────────── timers: connections, next hops ◄───────────────────────────────────────┘
+//! ```
+//!
+//! Work is bounded on every side: so many frames a link, then the next link; so many expiries a
+//! turn; messages between batches. Nothing here waits but the poll at the top.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::base::{LinkId, Tick};
+use crate::engine::{Config, Egress, Engine, Verdict};
+use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
+use crate::port::{Held, Port, PortError, PortEvent, Ports};
+use crate::table::Network;
+use crate::wire::{EtherType, Frame, LinkHeader, ip};
+
+use super::clock::Clock;
+use super::hops::{Hop, Hops, send_frame};
+use super::mailbox::{Mailbox, Message, Report, Way};
+use super::question::{self, Finding, Question};
+
+/// Frames of one link that are handled before the next one's turn.
+const BATCH: usize = 64;
+/// Batches of one link in one turn.
+const BATCHES: usize = 8;
+/// Connections that may end in one turn.
+const EXPIRIES: usize = 512;
+/// Longest sleep while connections must be ended on time, and otherwise.
+const BUSY_SLEEP: u64 = 100;
+const IDLE_SLEEP: u64 = 1000;
+
+const BELL: Token = Token(usize::MAX);
+
+/// A worker before its thread has started.
+#[derive(Debug)]
+pub struct Worker {
+    number: usize,
+    engine: Engine,
+    ports: Ports,
+    responder: Responder,
+    hops: Hops,
+    network: Arc<Network>,
+    poll: Poll,
+    inbox: mpsc::Receiver<Message>,
+    reports: Option<mpsc::Sender<Report>>,
+    clock: Clock,
+    /// Links that may have frames.
+    ready: Vec<LinkId>,
+    registered: Vec<(LinkId, RawFd)>,
+    stopping: bool,
+}
+
+impl Worker {
+    /// A worker with an engine of its own, and the mailbox to reach it by.
+    ///
+    /// # Errors
+    /// The event loop cannot be made.
+    pub fn new(
+        number: usize,
+        config: &Config,
+        clock: Clock,
+        reports: Option<mpsc::Sender<Report>>,
+    ) -> io::Result<(Worker, Mailbox)> {
+        let poll = Poll::new()?;
+        let (mailbox, inbox) = Mailbox::new(Arc::new(Waker::new(poll.registry(), BELL)?));
+        let worker = Worker {
+            number,
+            engine: Engine::new(config),
+            ports: Ports::new(),
+            responder: Responder::default(),
+            hops: Hops::new(),
+            network: Arc::default(),
+            poll,
+            inbox,
+            reports,
+            clock,
+            ready: Vec::new(),
+            registered: Vec::new(),
+            stopping: false,
+        };
+        Ok((worker, mailbox))
+    }
+
+    /// Works until it is told to stop.
+    ///
+    /// # Errors
+    /// The event loop itself failed.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(64);
+        while !self.stopping {
+            let sleep = self.sleep();
+            match self.poll.poll(&mut events, Some(sleep)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                outcome => outcome?,
+            }
+            for event in &events {
+                if event.token() == BELL {
+                    continue;
+                }
+                let link = LinkId(event.token().0 as u32);
+                if event.is_error() || event.is_read_closed() {
+                    self.ports.examine(link);
+                }
+                self.mark_ready(link);
+            }
+            self.turn();
+        }
+        self.ports.flush();
+        Ok(())
+    }
+
+    fn turn(&mut self) {
+        let mut now = self.clock.now();
+        while let Ok(message) = self.inbox.try_recv() {
+            self.take(now, message);
+        }
+        for link in std::mem::take(&mut self.ready) {
+            if self.serve(now, link) {
+                self.mark_ready(link);
+            }
+            now = self.clock.now();
+        }
+        self.engine.tick(now, EXPIRIES);
+        self.send_outbox(now);
+        self.hops.work(now, &mut self.ports);
+        self.ports.flush();
+        while let Some((link, event)) = self.ports.event() {
+            self.note_event(link, event);
+        }
+    }
+
+    /// Handles the frames that a link has, up to a bound; whether there may be more.
+    fn serve(&mut self, now: Tick, link: LinkId) -> bool {
+        for _ in 0..BATCHES {
+            let count = self.ports.ready(link, BATCH);
+            for index in 0..count {
+                self.handle(now, link, index);
+            }
+            self.ports.flush();
+            if count < BATCH {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[inline]
+    fn handle(&mut self, now: Tick, link: LinkId, index: usize) {
+        // A frame that is none was counted by the port.
+        let Ok(mut frame) = self.ports.frame(link, index) else { return };
+        if may_be_discovery(&frame) {
+            let mut answer = [0; ANSWER_LENGTH];
+            match self.responder.hear(&frame, &mut answer) {
+                Heard::Other => {}
+                Heard::Malformed(_) => return,
+                Heard::Understood(understood) => {
+                    if let Some(length) = understood.answer {
+                        send_frame(&mut self.ports, link, &answer[..length]);
+                    }
+                    if let Some(learned) = understood.learned {
+                        self.hops.learn(now, link, learned);
+                        if let Some(reports) = &self.reports {
+                            // Control is gone only when everything ends.
+                            let _ = reports.send(Report::Learned { worker: self.number, link, learned });
+                        }
+                    }
+                    if let Some(claim) = understood.claim {
+                        log::warn!("{} is claimed by {}: two machines answer for it", claim.address, claim.mac);
+                    }
+                    self.hops.work(now, &mut self.ports);
+                    return;
+                }
+            }
+        }
+        let verdict = self.engine.handle(now, &mut frame);
+        if let Verdict::Transmit(egress) = verdict {
+            let held = Held::of(index, &frame);
+            self.send_held(now, egress, &held);
+        }
+        if !self.engine.outbox().is_empty() {
+            self.send_outbox(now);
+        }
+    }
+
+    #[inline]
+    fn send_held(&mut self, now: Tick, egress: Egress, held: &Held) {
+        match self.hops.resolve(now, egress) {
+            Hop::Header(header) => {
+                // What cannot be sent is counted by the port.
+                let _ = self.ports.send(egress.link, held, header);
+            }
+            Hop::Wait => {
+                if let Some((packet, offload)) = self.ports.packet(held) {
+                    self.hops.hold(egress, packet, offload);
+                }
+                self.hops.work(now, &mut self.ports);
+            }
+            Hop::Unreachable => self.hops.counts.unreachable += 1,
+        }
+    }
+
+    fn send_outbox(&mut self, now: Tick) {
+        for outbound in self.engine.outbox().packets() {
+            match self.hops.resolve(now, outbound.egress) {
+                Hop::Header(header) => {
+                    let _ = self.ports.send_copy(outbound.egress.link, outbound.packet(), outbound.offload, header);
+                }
+                Hop::Wait => {
+                    self.hops.hold(outbound.egress, outbound.packet(), outbound.offload);
+                    self.hops.work(now, &mut self.ports);
+                }
+                Hop::Unreachable => self.hops.counts.unreachable += 1,
+            }
+        }
+        self.engine.outbox().clear();
+    }
+
+    fn take(&mut self, now: Tick, message: Message) {
+        match message {
+            Message::Change(change) => {
+                if let Err(errno) = self.engine.apply(now, &change) {
+                    log::error!("worker {}: {change:?} was refused: {errno}", self.number);
+                }
+            }
+            Message::Network { network, served } => self.set_network(network, &served),
+            Message::Owned { owned, announce } => self.set_owned(&owned, announce),
+            Message::Neighbours { events, whole } => self.hops.kernel(now, &events, whole),
+            Message::Learned { link, learned } => self.hops.learn(now, link, learned),
+            Message::Open { link, way, outcome } => {
+                // Whoever asked may have stopped waiting.
+                let _ = outcome.send(self.open(link, &way));
+            }
+            Message::Close { link } => self.close(link),
+            Message::Ask { question, answer } => {
+                let _ = answer.send(self.answer(now, &question));
+            }
+            Message::Stop => self.stopping = true,
+        }
+    }
+
+    fn answer(&self, now: Tick, question: &Question) -> Finding {
+        let mut finding = question::answer(&self.engine, now, question);
+        if let Finding::Counts(counts) = &mut finding {
+            for (name, meaning, count) in self.hops.statistics() {
+                counts.others.push(("neighbour", name.to_owned(), meaning, count));
+            }
+            let heard = self.responder.counters();
+            counts.others.push(("neighbour", "answers".into(), "ARP and neighbour discovery answered.", heard.answers));
+            counts.others.push((
+                "neighbour",
+                "claims".into(),
+                "Frames in which another machine claims an address of ours.",
+                heard.claims,
+            ));
+            for link in self.network.links() {
+                let Some(port) = self.ports.counters(link.id) else { continue };
+                let mut note = |name: &str, meaning: &'static str, count: u64| {
+                    counts.others.push(("port", format!("{} {name}", link.name), meaning, count));
+                };
+                note("received", "Frames received.", port.received);
+                note("sent", "Frames sent.", port.sent);
+                for reason in crate::port::PortDrop::ALL {
+                    note(reason.name(), reason.meaning(), port.dropped(*reason));
+                }
+            }
+        }
+        finding
+    }
+
+    fn set_network(&mut self, network: Arc<Network>, served: &[LinkId]) {
+        for link in self.network.links() {
+            if network.link(link.id).is_none_or(|now| now.mac != link.mac) {
+                self.hops.forget_link(link.id);
+            }
+        }
+        self.engine.set_network(network.clone());
+        self.hops.set_network(network.clone());
+        self.responder.set_network(&network, served);
+        self.network = network;
+    }
+
+    fn set_owned(&mut self, owned: &[Owned], announce: bool) {
+        self.responder.set_owned(owned);
+        self.hops.set_owned(owned);
+        if !announce {
+            return;
+        }
+        for (link, _) in self.registered.clone() {
+            for address in self.responder.announced(link) {
+                let mut bytes = [0; ANSWER_LENGTH];
+                if let Some(length) = self.responder.announce(link, address, &mut bytes) {
+                    send_frame(&mut self.ports, link, &bytes[..length]);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, link: LinkId, way: &Way) -> Result<(), PortError> {
+        self.close(link);
+        let port = match way {
+            Way::Packet(options) => Port::packet(options)?,
+            Way::Tun(options) => Port::tun(options)?,
+        };
+        self.ports.insert(link, port);
+        let descriptor = self.ports.descriptors().find(|(id, _)| *id == link).map(|(_, descriptor)| descriptor);
+        if let Some(descriptor) = descriptor {
+            let token = Token(link.index());
+            match self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE) {
+                Ok(()) => self.registered.push((link, descriptor)),
+                Err(error) => log::error!("link {}: cannot be waited for: {error}", link.0),
+            }
+        }
+        // Frames may have come between opening and registering.
+        self.mark_ready(link);
+        Ok(())
+    }
+
+    fn close(&mut self, link: LinkId) {
+        if let Some(place) = self.registered.iter().position(|(id, _)| *id == link) {
+            let (_, descriptor) = self.registered.swap_remove(place);
+            // A descriptor that is gone needs no deregistering.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
+        }
+        self.ports.remove(link);
+        self.ready.retain(|&id| id != link);
+    }
+
+    fn mark_ready(&mut self, link: LinkId) {
+        if !self.ready.contains(&link) {
+            self.ready.push(link);
+        }
+    }
+
+    fn note_event(&mut self, link: LinkId, event: PortEvent) {
+        let name = self.network.link(link).map_or("?", |link| link.name.as_str());
+        match event {
+            PortEvent::Down => log::warn!("{name} is down; what should leave by it is dropped and counted"),
+            PortEvent::Gone => {
+                log::warn!("{name} is gone");
+                self.close(link);
+            }
+        }
+    }
+
+    /// How long the loop may sleep.
+    fn sleep(&self) -> Duration {
+        if !self.ready.is_empty() {
+            return Duration::ZERO;
+        }
+        let now = self.clock.now();
+        let longest = if self.engine.connection_table().is_empty() { IDLE_SLEEP } else { BUSY_SLEEP };
+        let deadline = self.hops.next_deadline().map_or(longest, |deadline| deadline.since(now));
+        Duration::from_millis(deadline.clamp(1, longest))
+    }
+}
+
+/// Whether a frame may be ARP or neighbour discovery: a look cheap enough for every frame.
+#[inline]
+fn may_be_discovery(frame: &Frame) -> bool {
+    match frame.link_header() {
+        LinkHeader::Ethernet { kind: EtherType::ARP, .. } => true,
+        LinkHeader::Ethernet { kind: EtherType::IPV6, .. } => {
+            frame.packet().get(ip::v6::NEXT_HEADER) == Some(&crate::base::Protocol::ICMPV6.0)
+        }
+        _ => false,
+    }
+}
