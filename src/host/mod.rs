@@ -2,15 +2,23 @@
 //!
 //! ```text
 //! the director ─┬─ network ── netlink ── the kernel's links, addresses, routes, neighbours
-//!               └─ neighbour             link-layer addresses, known or asked for
+//!               ├─ neighbour             link-layer addresses, known or asked for (question), frames
+//!               │                        waiting meanwhile (pending)
+//!               └─ responder             ARP and neighbour discovery answered for what we own
 //! ```
 //!
 //! What decides is pure, told the time and handed frames; the rest talks to the kernel by netlink
 //! and holds what it changed: dropping it undoes it.
 
+pub mod arp;
+pub mod discovery;
+pub mod malformed;
 pub mod neighbour;
 pub mod netlink;
 pub mod network;
+pub mod pending;
+pub mod question;
+pub mod responder;
 pub mod sys;
 #[cfg(test)]
 mod testing;

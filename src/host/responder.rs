@@ -1,0 +1,298 @@
+//! Answers ARP and neighbour discovery for the addresses that the director owns.
+//!
+//! A VIP that is no address of this host has nobody to answer for it but us; so have the gateway
+//! addresses that NATed real servers route through. The rule: never an answer for an address that
+//! is not owned, nor for one that the host's kernel answers for itself. What the same frames tell
+//! about their senders is handed on for the workers' neighbour tables, and another machine that
+//! claims an owned address (RFC 5227 section 2.4) is reported.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::base::{Address, Family, LinkId, Mac};
+use crate::table::Network;
+use crate::table::network::LinkLayer;
+use crate::wire::{EtherType, Frame, LinkHeader};
+
+use super::arp::{Arp, Operation};
+use super::discovery::{DISCOVERY_FRAME_LENGTH, Discovery, Kind, group_mac, solicited_node};
+use super::malformed::Malformed;
+use super::neighbour::{Evidence, Learned};
+
+/// A buffer of this length holds any answer or announcement.
+pub const ANSWER_LENGTH: usize = DISCOVERY_FRAME_LENGTH;
+
+/// What an owned address is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Clients send to it.
+    Virtual,
+    /// Real servers route through it: it calls itself a router.
+    Gateway,
+}
+
+/// An address that belongs to the director, not to the host's kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owned {
+    pub address: IpAddr,
+    pub role: Role,
+    /// The link it is answered on; every served one if `None`, as the kernel has it.
+    pub link: Option<LinkId>,
+}
+
+/// What a frame was to the responder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Neither ARP nor neighbour discovery: the engine's.
+    Other,
+    /// It is to be discarded.
+    Malformed(Malformed),
+    Understood(Understood),
+}
+
+/// What follows from a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Understood {
+    /// Length of the answer that was written, to leave by the link the frame came by.
+    pub answer: Option<usize>,
+    /// What it says about its sender, for every worker.
+    pub learned: Option<Learned>,
+    /// Another machine says that it has an address of ours.
+    pub claim: Option<Claim>,
+}
+
+/// Another machine's claim to an owned address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub address: IpAddr,
+    pub mac: Mac,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponderCounters {
+    pub answers: u64,
+    pub claims: u64,
+    malformed: [u64; Malformed::ALL.len()],
+}
+
+impl ResponderCounters {
+    pub fn malformed(&self, reason: Malformed) -> u64 {
+        self.malformed.get(reason as usize).copied().unwrap_or_default()
+    }
+}
+
+/// The addresses that are answered for, and the MAC that is answered with on each link.
+#[derive(Clone, Debug, Default)]
+pub struct Responder {
+    owned: BTreeMap<IpAddr, Vec<Owned>>,
+    links: HashMap<LinkId, Answering>,
+    /// Addresses of the host: asked for them, the kernel answers.
+    network: Network,
+    counters: ResponderCounters,
+}
+
+/// Who the director is on a link.
+#[derive(Clone, Copy, Debug)]
+struct Answering {
+    /// The MAC that owned addresses have.
+    mac: Mac,
+    /// The interface's own.
+    interface: Mac,
+}
+
+impl Responder {
+    /// Answers for `owned` on the served links, from now on and no longer for others. Addresses
+    /// that the host's kernel holds are left out.
+    pub fn set(&mut self, owned: &[Owned], network: &Network, served: &[LinkId]) {
+        self.owned.clear();
+        for entry in owned {
+            if !network.is_local(Family::of(&entry.address), Address::from(entry.address)) {
+                self.owned.entry(entry.address).or_default().push(*entry);
+            }
+        }
+        self.links = served
+            .iter()
+            .filter_map(|&id| network.link(id))
+            .filter(|link| link.layer == LinkLayer::Ethernet)
+            .map(|link| (link.id, Answering { mac: link.source_mac(), interface: link.mac }))
+            .collect();
+        self.network = network.clone();
+    }
+
+    /// Takes in a frame, and writes the answer to it, if any, into `out` ([`ANSWER_LENGTH`]).
+    pub fn hear(&mut self, frame: &Frame, out: &mut [u8]) -> Heard {
+        let LinkHeader::Ethernet { destination, source, kind } = frame.link_header() else {
+            return Heard::Other;
+        };
+        let Some(&answering) = self.links.get(&frame.link) else {
+            return Heard::Other;
+        };
+        let to_us = destination == answering.mac || destination == answering.interface;
+        let understood = match kind {
+            EtherType::ARP => {
+                Arp::parse(frame.packet()).map(|arp| Some(self.arp(frame.link, answering, to_us, &arp, out)))
+            }
+            EtherType::IPV6 => Discovery::parse(frame.packet())
+                .map(|message| message.map(|message| self.discovery(frame.link, answering, source, &message, out))),
+            _ => Ok(None),
+        };
+        match understood {
+            Ok(None) => Heard::Other,
+            Ok(Some(understood)) => {
+                self.counters.answers += u64::from(understood.answer.is_some());
+                self.counters.claims += u64::from(understood.claim.is_some());
+                Heard::Understood(understood)
+            }
+            Err(reason) => {
+                if let Some(counter) = self.counters.malformed.get_mut(reason as usize) {
+                    *counter += 1;
+                }
+                Heard::Malformed(reason)
+            }
+        }
+    }
+
+    /// The addresses to announce on `link` at a start or take-over.
+    pub fn announced(&self, link: LinkId) -> Vec<IpAddr> {
+        self.owned.keys().copied().filter(|&address| self.owned_on(link, address).is_some()).collect()
+    }
+
+    /// Writes the gratuitous ARP or unsolicited advertisement for an owned address, and returns
+    /// its length; `None` where `link` does not answer for it or `out` is too short.
+    pub fn announce(&self, link: LinkId, address: IpAddr, out: &mut [u8]) -> Option<usize> {
+        let owned = self.owned_on(link, address)?;
+        let mac = self.links.get(&link)?.mac;
+        match address {
+            IpAddr::V4(v4) => Arp::announcement(mac, v4).write(Mac::BROADCAST, out),
+            IpAddr::V6(v6) => {
+                Discovery::announcement(mac, v6, owned.role == Role::Gateway).write(mac, Mac::default(), out)
+            }
+        }
+    }
+
+    /// The groups to be joined on `link`, so that questions for owned IPv6 addresses arrive.
+    pub fn groups(&self, link: LinkId) -> BTreeSet<Ipv6Addr> {
+        let addresses = self.announced(link).into_iter();
+        addresses
+            .filter_map(|address| match address {
+                IpAddr::V6(v6) => Some(solicited_node(v6)),
+                IpAddr::V4(_) => None,
+            })
+            .collect()
+    }
+
+    /// The Ethernet addresses of those groups, for the interface's filter.
+    pub fn group_macs(&self, link: LinkId) -> BTreeSet<Mac> {
+        self.groups(link).into_iter().map(group_mac).collect()
+    }
+
+    pub fn counters(&self) -> &ResponderCounters {
+        &self.counters
+    }
+
+    fn arp(&self, link: LinkId, answering: Answering, to_us: bool, arp: &Arp, out: &mut [u8]) -> Understood {
+        if answering.is(arp.sender_mac) {
+            // Our own frame, come back.
+            return Understood::default();
+        }
+        let (sender, target) = (IpAddr::V4(arp.sender), IpAddr::V4(arp.target));
+        let wanted = arp.operation == Operation::Request && sender != target;
+        let owned = self.owned_on(link, target).is_some();
+        let answer = if wanted && owned { Arp::reply(arp, answering.mac).write(arp.sender_mac, out) } else { None };
+        let claimed = self.owned_on(link, sender).is_some();
+        let evidence = match arp.operation {
+            Operation::Reply if to_us => Evidence::Answer,
+            Operation::Request if wanted && (owned || self.is_hosts(target)) => Evidence::Request,
+            _ => Evidence::Announcement,
+        };
+        Understood {
+            answer,
+            learned: (!claimed && !arp.sender.is_unspecified()).then_some(Learned {
+                address: sender,
+                mac: arp.sender_mac,
+                evidence,
+            }),
+            claim: claimed.then_some(Claim { address: sender, mac: arp.sender_mac }),
+        }
+    }
+
+    fn discovery(
+        &self,
+        link: LinkId,
+        answering: Answering,
+        from: Mac,
+        message: &Discovery,
+        out: &mut [u8],
+    ) -> Understood {
+        let mac = message.link_layer.unwrap_or(from);
+        if answering.is(mac) {
+            return Understood::default();
+        }
+        let target = IpAddr::V6(message.target);
+        let owned = self.owned_on(link, target);
+        match message.kind {
+            Kind::Solicitation => {
+                let probe = message.source.is_unspecified();
+                let answer = owned.and_then(|owned| {
+                    Discovery::answer(message, answering.mac, owned.role == Role::Gateway).write(
+                        answering.mac,
+                        mac,
+                        out,
+                    )
+                });
+                let source = IpAddr::V6(message.source);
+                let claimed = self.owned_on(link, source).is_some();
+                let wanted = owned.is_some() || self.is_hosts(target);
+                let evidence = if wanted { Evidence::Request } else { Evidence::Announcement };
+                // Without the option nothing is said about where the source is.
+                let told = message.link_layer.is_some() && !probe && !claimed;
+                let claim = if claimed {
+                    Some(source)
+                } else {
+                    // Another machine is about to take the address.
+                    owned.filter(|_| probe).map(|owned| owned.address)
+                };
+                Understood {
+                    answer,
+                    learned: told.then_some(Learned { address: source, mac, evidence }),
+                    claim: claim.map(|address| Claim { address, mac }),
+                }
+            }
+            Kind::Advertisement(flags) => {
+                let evidence = match (flags.solicited, flags.overriding) {
+                    (true, true) => Some(Evidence::Answer),
+                    (true, false) => Some(Evidence::Confirmation),
+                    (false, true) => Some(Evidence::Announcement),
+                    (false, false) => None,
+                };
+                Understood {
+                    answer: None,
+                    learned: evidence.filter(|_| owned.is_none()).map(|evidence| Learned {
+                        address: target,
+                        mac,
+                        evidence,
+                    }),
+                    claim: owned.map(|_| Claim { address: target, mac }),
+                }
+            }
+        }
+    }
+
+    fn owned_on(&self, link: LinkId, address: IpAddr) -> Option<&Owned> {
+        self.owned.get(&address)?.iter().find(|owned| owned.link.is_none_or(|only| only == link))
+    }
+
+    fn is_hosts(&self, address: IpAddr) -> bool {
+        self.network.is_local(Family::of(&address), Address::from(address))
+    }
+}
+
+impl Answering {
+    fn is(&self, mac: Mac) -> bool {
+        mac == self.mac || mac == self.interface
+    }
+}
+
+#[cfg(test)]
+mod tests;
