@@ -9,6 +9,7 @@ pub mod lab;
 pub mod port;
 pub mod realserver;
 pub mod replay;
+pub mod run;
 pub mod table;
 pub mod wire;
 pub mod worker;

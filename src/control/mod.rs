@@ -3,3 +3,4 @@
 pub mod director;
 pub mod estimator;
 pub mod message;
+pub mod socket;

@@ -42,7 +42,7 @@ impl Engine {
         let mut to_virtual_mac = false;
         let family = match frame.link_header() {
             LinkHeader::Ethernet { destination, kind, .. } => {
-                if !link.takes(destination) {
+                if !self.network.takes(link, destination) {
                     let reason =
                         if destination.is_multicast() { PassReason::LinkMulticast } else { PassReason::OtherHost };
                     return Err(Verdict::Pass(reason));

@@ -36,11 +36,6 @@ pub struct Link {
 }
 
 impl Link {
-    /// Whether a frame to `mac` is meant for this director.
-    pub fn takes(&self, mac: Mac) -> bool {
-        mac == self.mac || Some(mac) == self.virtual_mac
-    }
-
     /// The Ethernet address that frames of ours leave with.
     pub fn source_mac(&self) -> Mac {
         self.virtual_mac.unwrap_or(self.mac)
@@ -98,6 +93,8 @@ pub struct Network {
     local: HashSet<(Family, Address), BuildHasherDefault<DefaultHasher>>,
     /// Whole networks that count as this host's (`ip route add local …`).
     local_networks: Vec<Prefix>,
+    /// Frames to the links' own addresses are left to the kernel alone.
+    own_mac_left: bool,
 }
 
 impl Network {
@@ -140,6 +137,18 @@ impl Network {
             });
         }
         network
+    }
+
+    /// Whether frames to a link's own address are taken, or only those to its virtual MAC: where
+    /// the kernel would answer or forward them too, they are left to it.
+    pub fn set_own_mac_taken(&mut self, taken: bool) {
+        self.own_mac_left = !taken;
+    }
+
+    /// Whether a frame to `mac` that came by `link` is meant for this director.
+    #[inline]
+    pub fn takes(&self, link: &Link, mac: Mac) -> bool {
+        Some(mac) == link.virtual_mac || (mac == link.mac && !self.own_mac_left)
     }
 
     pub fn links(&self) -> &[Link] {

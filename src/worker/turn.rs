@@ -50,6 +50,8 @@ pub struct Worker {
     responder: Responder,
     hops: Hops,
     network: Arc<Network>,
+    served: Arc<[LinkId]>,
+    owned: Arc<[Owned]>,
     poll: Poll,
     inbox: mpsc::Receiver<Message>,
     reports: Option<mpsc::Sender<Report>>,
@@ -80,6 +82,8 @@ impl Worker {
             responder: Responder::default(),
             hops: Hops::new(),
             network: Arc::default(),
+            served: Arc::default(),
+            owned: Arc::default(),
             poll,
             inbox,
             reports,
@@ -232,8 +236,8 @@ impl Worker {
                     log::error!("worker {}: {change:?} was refused: {errno}", self.number);
                 }
             }
-            Message::Network { network, served } => self.set_network(network, &served),
-            Message::Owned { owned, announce } => self.set_owned(&owned, announce),
+            Message::Network { network, served } => self.set_network(network, served),
+            Message::Owned { owned, announce } => self.set_owned(owned, announce),
             Message::Neighbours { events, whole } => self.hops.kernel(now, &events, whole),
             Message::Learned { link, learned } => self.hops.learn(now, link, learned),
             Message::Open { link, way, outcome } => {
@@ -277,7 +281,7 @@ impl Worker {
         finding
     }
 
-    fn set_network(&mut self, network: Arc<Network>, served: &[LinkId]) {
+    fn set_network(&mut self, network: Arc<Network>, served: Arc<[LinkId]>) {
         for link in self.network.links() {
             if network.link(link.id).is_none_or(|now| now.mac != link.mac) {
                 self.hops.forget_link(link.id);
@@ -285,13 +289,15 @@ impl Worker {
         }
         self.engine.set_network(network.clone());
         self.hops.set_network(network.clone());
-        self.responder.set_network(&network, served);
         self.network = network;
+        self.served = served;
+        self.responder.set(&self.owned, &self.network, &self.served);
     }
 
-    fn set_owned(&mut self, owned: &[Owned], announce: bool) {
-        self.responder.set_owned(owned);
-        self.hops.set_owned(owned);
+    fn set_owned(&mut self, owned: Arc<[Owned]>, announce: bool) {
+        self.hops.set_owned(&owned);
+        self.owned = owned;
+        self.responder.set(&self.owned, &self.network, &self.served);
         if !announce {
             return;
         }

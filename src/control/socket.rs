@@ -1,0 +1,177 @@
+//! The control socket: an abstract unix stream socket, so that every network namespace has its
+//! own director, as it has its own ip_vs in the kernel.
+//!
+//! Messages either way are [postcard] bytes behind their length (32 bits, little-endian).
+//! Requests are answered in their order; many may be on their way at once. Who may command is
+//! decided by the peer's credentials (unix(7), `SO_PEERCRED`): root, or the user that the
+//! director runs as. Anyone else is answered EPERM.
+
+use std::io::{self, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::getuid;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::message::{Access, Answer, Request};
+
+/// The socket's abstract name.
+const NAME: &[u8] = b"ulvs/director";
+/// Longest message that is taken: a listing of a hundred thousand servers fits several times.
+const LONGEST: usize = 256 << 20;
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Requests that a client has under way at once.
+const WINDOW: usize = 256;
+
+fn address() -> io::Result<SocketAddr> {
+    SocketAddr::from_abstract_name(NAME)
+}
+
+/// Opens the socket of this namespace's director.
+///
+/// # Errors
+/// `AddrInUse` when a director runs already.
+pub fn listen() -> io::Result<UnixListener> {
+    let listener = UnixListener::bind_addr(&address()?)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Whether the process at the other end may command.
+pub fn may_command(stream: &impl std::os::fd::AsFd) -> bool {
+    getsockopt(stream, PeerCredentials).is_ok_and(|peer| peer.uid() == 0 || peer.uid() == getuid().as_raw())
+}
+
+/// Appends a message to `out`.
+///
+/// # Errors
+/// It cannot be put into bytes.
+pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) -> io::Result<()> {
+    let start = out.len();
+    out.extend([0; 4]);
+    let length = {
+        let body = postcard::to_stdvec(message).map_err(io::Error::other)?;
+        out.extend(&body);
+        body.len()
+    };
+    out[start..start + 4].copy_from_slice(&(length as u32).to_le_bytes());
+    Ok(())
+}
+
+/// Takes the first whole message out of `buffer`; `None` while there is none.
+///
+/// # Errors
+/// What is there can never become a message.
+pub fn decode<T: DeserializeOwned>(buffer: &[u8]) -> io::Result<Option<(T, usize)>> {
+    let Some((head, rest)) = buffer.split_first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*head) as usize;
+    if length > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes")));
+    }
+    let Some(body) = rest.get(..length) else { return Ok(None) };
+    let message = postcard::from_bytes(body).map_err(|error| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("a message that is not understood ({error})"))
+    })?;
+    Ok(Some((message, 4 + length)))
+}
+
+/// A connection to the director of this namespace.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    received: Vec<u8>,
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// `ConnectionRefused` when no director runs in this network namespace.
+    pub fn connect() -> io::Result<Client> {
+        let stream = UnixStream::connect_addr(&address()?)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Client { stream, received: Vec::new() })
+    }
+
+    fn answer(&mut self) -> io::Result<Answer> {
+        loop {
+            if let Some((answer, used)) = decode(&self.received)? {
+                self.received.drain(..used);
+                return Ok(answer);
+            }
+            let mut chunk = [0; 65536];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the director has ended")),
+                Ok(length) => self.received.extend(&chunk[..length]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the director does not answer"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Access for Client {
+    fn ask(&mut self, request: Request) -> io::Result<Answer> {
+        let mut bytes = Vec::new();
+        encode(&request, &mut bytes)?;
+        self.stream.write_all(&bytes)?;
+        self.answer()
+    }
+
+    fn ask_all(&mut self, requests: Vec<Request>) -> io::Result<Vec<Answer>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        for window in requests.chunks(WINDOW) {
+            let mut bytes = Vec::new();
+            for request in window {
+                encode(request, &mut bytes)?;
+            }
+            self.stream.write_all(&bytes)?;
+            for _ in window {
+                answers.push(self.answer()?);
+            }
+        }
+        Ok(answers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::message::Reply;
+    use crate::table::Errno;
+
+    #[test]
+    fn messages_survive_the_way_in_pieces() {
+        let mut bytes = Vec::new();
+        encode(&Request::Flush, &mut bytes).unwrap();
+        encode(&Request::SetSetting { name: "sloppy_tcp".into(), value: "1".into() }, &mut bytes).unwrap();
+        for cut in 0..4 {
+            assert!(decode::<Request>(&bytes[..cut]).unwrap().is_none());
+        }
+        let (first, used) = decode::<Request>(&bytes).unwrap().unwrap();
+        assert_eq!(first, Request::Flush);
+        assert!(decode::<Request>(&bytes[used..bytes.len() - 1]).unwrap().is_none());
+        let (second, more) = decode::<Request>(&bytes[used..]).unwrap().unwrap();
+        assert!(matches!(second, Request::SetSetting { .. }));
+        assert_eq!(used + more, bytes.len());
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert!(decode::<Request>(&[0xff; 8]).is_err());
+        assert!(decode::<Request>(&[1, 0, 0, 0, 0xff]).is_err());
+        let mut bytes = Vec::new();
+        let answer: Answer = Err(Errno::EPERM);
+        encode(&answer, &mut bytes).unwrap();
+        assert_eq!(decode::<Answer>(&bytes).unwrap().unwrap().0, answer);
+        let _ = Reply::Done;
+    }
+}

@@ -1,0 +1,17 @@
+//! `ulvs run`: the director of this network namespace.
+//!
+//! ```text
+//! control thread: server ─┬─ Director ── Workers (mailboxes) ── worker threads
+//!                         └─ Surroundings: links, addresses, guard (Keeper)
+//! ```
+
+mod keeper;
+mod options;
+mod permit;
+mod server;
+mod start;
+mod surroundings;
+mod workers;
+
+pub use options::{Cores, Options, VirtualMac};
+pub use start::{ensure, run};

@@ -1,0 +1,125 @@
+//! `ulvs run`: its options.
+
+use std::net::IpAddr;
+
+use clap::Args;
+
+use crate::base::{Mac, Prefix};
+
+/// Connections and templates that the table holds where nothing else is said.
+pub const MAXIMUM_CONNECTIONS: usize = 1 << 20;
+
+/// Run the director of this network namespace.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Serve this interface (repeat for more). Default: every Ethernet link that is up.
+    #[arg(long, value_name = "NAME")]
+    pub interface: Vec<String>,
+
+    /// Ethernet address that addresses owned by the director have: an address, or `off` to
+    /// answer with the interface's own.
+    #[arg(long, value_name = "MAC", default_value = "00:00:5e:00:01:01")]
+    pub vip_mac: VirtualMac,
+
+    /// Gateway address of NATed real servers that the director owns itself (repeat for more).
+    #[arg(long, value_name = "ADDRESS[/LENGTH]")]
+    pub gateway_ip: Vec<Prefix>,
+
+    /// Worker threads, each with an event loop of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+
+    /// Cores to pin the workers to, in turn: numbers separated by commas, or `any`.
+    #[arg(long, value_name = "LIST", default_value = "auto")]
+    pub cores: Cores,
+
+    /// Largest number of connections and templates. Each takes 136 bytes once used; the default
+    /// of 1048576 is 136 MiB when full.
+    #[arg(long, value_name = "N", default_value_t = MAXIMUM_CONNECTIONS, value_parser = maximum)]
+    pub max_connections: usize,
+
+    /// Take packets from this TUN device instead of Ethernet links: the kernel routes the
+    /// virtual addresses into it.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["interface", "gateway_ip"])]
+    pub tun: Option<String>,
+
+    /// Say `ready` and leave the terminal: how ipvsadm starts a director.
+    #[arg(long, hide = true)]
+    pub detach: bool,
+}
+
+/// The director's Ethernet address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VirtualMac {
+    Own(Mac),
+    Off,
+}
+
+impl std::str::FromStr for VirtualMac {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<VirtualMac, String> {
+        if text == "off" {
+            return Ok(VirtualMac::Off);
+        }
+        let mac: Mac = text.parse()?;
+        if mac.is_multicast() || mac == Mac::default() {
+            return Err(format!("`{text}' cannot be an interface's address: it is a group's, or zero"));
+        }
+        Ok(VirtualMac::Own(mac))
+    }
+}
+
+/// Where workers run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cores {
+    /// From the last core this process may use downwards.
+    Auto,
+    Any,
+    List(Vec<usize>),
+}
+
+impl std::str::FromStr for Cores {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Cores, String> {
+        match text {
+            "auto" => Ok(Cores::Auto),
+            "any" => Ok(Cores::Any),
+            list => list
+                .split(',')
+                .map(|word| word.parse().map_err(|_| format!("`{word}' is no core number")))
+                .collect::<Result<_, _>>()
+                .map(Cores::List),
+        }
+    }
+}
+
+fn maximum(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..=1_000_000_000) => Ok(number),
+        _ => Err("must be a number from 1 to 1000000000".into()),
+    }
+}
+
+impl Options {
+    /// The gateway addresses alone.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.gateway_ip.iter().map(|prefix| prefix.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_no_interface_may_have_are_refused() {
+        assert_eq!("off".parse(), Ok(VirtualMac::Off));
+        assert!("01:00:5e:00:00:01".parse::<VirtualMac>().is_err());
+        assert!("00:00:00:00:00:00".parse::<VirtualMac>().is_err());
+        assert!("00:00:5e".parse::<VirtualMac>().is_err());
+        assert_eq!("1,0".parse(), Ok(Cores::List(vec![1, 0])));
+        assert!("1,x".parse::<Cores>().is_err());
+    }
+}

@@ -1,0 +1,220 @@
+//! The machine around the director, kept in line with the configuration: which links are served,
+//! which addresses are answered for, and what is kept from the kernel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+
+use crate::base::{Address, Family, LinkId, Mac, Prefix};
+use crate::control::director::Director;
+use crate::engine::Engine;
+use crate::host::network::{LinkChoice, Serving, View, Watcher};
+use crate::host::responder::{Owned, Role};
+use crate::port::{PacketOptions, Reception, TunOptions};
+use crate::table::Network;
+use crate::worker::{Message, Way};
+
+use super::keeper::Keeper;
+use super::options::{Options, VirtualMac};
+use super::workers::Workers;
+
+/// Links, addresses and the guard, as last seen and set.
+pub struct Surroundings {
+    watcher: Watcher,
+    serving: Serving,
+    view: View,
+    /// The links with open ports, and the MACs they listen to.
+    open: BTreeMap<LinkId, u32>,
+    /// Links whose port could not be opened: complained about once.
+    refused: BTreeSet<LinkId>,
+    owned: Arc<[Owned]>,
+    gateways: Vec<IpAddr>,
+    virtual_mac: Option<Mac>,
+    tun: Option<String>,
+    pub keeper: Keeper,
+}
+
+impl Surroundings {
+    /// Looks around. Nothing is changed yet.
+    ///
+    /// # Errors
+    /// The kernel does not tell what links there are.
+    pub fn new(options: &Options, keeper: Keeper) -> io::Result<Surroundings> {
+        let mut watcher = Watcher::open()?;
+        let links = match &options.interface[..] {
+            [] => LinkChoice::AllEthernet,
+            names => LinkChoice::Named(names.to_vec()),
+        };
+        let serving = Serving { links, virtual_mac: None };
+        let view = watcher.read(&serving).map_err(io::Error::other)?;
+        Ok(Surroundings {
+            watcher,
+            serving,
+            view,
+            open: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            owned: Arc::default(),
+            gateways: options.gateways().collect(),
+            virtual_mac: match options.vip_mac {
+                VirtualMac::Own(mac) => Some(mac),
+                VirtualMac::Off => None,
+            },
+            tun: options.tun.clone(),
+            keeper,
+        })
+    }
+
+    /// The descriptor that tells of changes.
+    pub fn descriptor(&self) -> RawFd {
+        self.watcher.as_raw_fd()
+    }
+
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Names of the links that are served.
+    pub fn served(&self) -> impl Iterator<Item = &str> + '_ {
+        self.open.keys().filter_map(|&id| self.view.network.link(id)).map(|link| link.name.as_str())
+    }
+
+    /// Opens the ports and tells the workers what there is.
+    ///
+    /// # Errors
+    /// No port can be opened at all.
+    pub fn start(&mut self, workers: &mut Workers) -> io::Result<Arc<Network>> {
+        let network = self.publish(workers);
+        let errors = self.open_ports(workers);
+        if self.open.is_empty()
+            && let Some((name, error)) = errors.into_iter().next()
+        {
+            return Err(io::Error::new(error.kind(), format!("{name}: {error}")));
+        }
+        let events = self.watcher.neighbours().map_err(io::Error::other)?;
+        let events: Arc<[_]> = events.into();
+        workers.tell(|| Message::Neighbours { events: events.clone(), whole: true });
+        Ok(network)
+    }
+
+    /// Takes in what the kernel reports; the new network where it changed.
+    ///
+    /// # Errors
+    /// The kernel's reports cannot be read any more.
+    pub fn follow(&mut self, workers: &mut Workers) -> io::Result<Option<Arc<Network>>> {
+        let changes = self.watcher.drain()?;
+        if !changes.neighbours.is_empty() {
+            let events: Arc<[_]> = changes.neighbours.into();
+            workers.tell(|| Message::Neighbours { events: events.clone(), whole: false });
+        }
+        if changes.lost {
+            let events: Arc<[_]> = self.watcher.neighbours().map_err(io::Error::other)?.into();
+            workers.tell(|| Message::Neighbours { events: events.clone(), whole: true });
+        }
+        if !changes.network && !changes.lost {
+            return Ok(None);
+        }
+        self.view = self.watcher.read(&self.serving).map_err(io::Error::other)?;
+        let network = self.publish(workers);
+        for (name, error) in self.open_ports(workers) {
+            log::warn!("{name} is not served: {error}");
+        }
+        Ok(Some(network))
+    }
+
+    /// Brings addresses and guard in line with the configuration; the network where that changed it.
+    pub fn settle(&mut self, director: &mut Director<Workers>) -> Option<Arc<Network>> {
+        let owned = self.owned_by(director.model());
+        let mut changed = None;
+        if *owned != *self.owned {
+            self.owned = owned.into();
+            let virtual_mac = self.virtual_mac.filter(|_| !self.owned.is_empty());
+            if virtual_mac != self.serving.virtual_mac {
+                self.serving.virtual_mac = virtual_mac;
+                match self.watcher.read(&self.serving) {
+                    Ok(view) => self.view = view,
+                    Err(error) => log::error!("links cannot be read: {error}"),
+                }
+                changed = Some(self.publish(director.fleet()));
+            }
+            let owned = self.owned.clone();
+            director.fleet().tell(|| Message::Owned { owned: owned.clone(), announce: true });
+        }
+        let wanted = self.keeper.wanted(director.model(), &self.view.network);
+        self.keeper.keep(&self.view, wanted);
+        changed
+    }
+
+    /// Takes everything out of the machine that was put into it.
+    pub fn leave(&mut self) {
+        self.keeper.leave();
+    }
+
+    /// Hands the current view to everybody.
+    fn publish(&mut self, workers: &mut Workers) -> Arc<Network> {
+        let mut network = self.view.network.clone();
+        network.set_own_mac_taken(self.keeper.takes_own_mac());
+        let network = Arc::new(network);
+        let served: Arc<[LinkId]> = self.view.served.clone().into();
+        workers.tell(|| Message::Network { network: network.clone(), served: served.clone() });
+        workers.permission.network = network.clone();
+        network
+    }
+
+    /// The addresses that are answered for: virtual ones that the host does not have, those of
+    /// mark rules that name single addresses, and the gateways.
+    fn owned_by(&self, model: &Engine) -> Vec<Owned> {
+        let network = &self.view.network;
+        let is_host = |address: IpAddr| network.is_local(Family::of(&address), Address::from(address));
+        let table = model.service_table();
+        let by_service = table.virtual_addresses().map(|(family, address)| address.to_ip(family));
+        let by_mark = model
+            .marks()
+            .iter()
+            .flat_map(|rule| rule.matching.destinations.iter().map(move |prefix| (rule.mark, *prefix)))
+            .filter(|&(mark, prefix)| table.has_mark(prefix.family(), mark) && prefix == Prefix::host(prefix.address))
+            .map(|(_, prefix)| prefix.address);
+        let addresses: BTreeSet<IpAddr> = by_service.chain(by_mark).filter(|&address| !is_host(address)).collect();
+        let gateways = self.gateways.iter().map(|&address| Owned { address, role: Role::Gateway, link: None });
+        addresses.into_iter().map(|address| Owned { address, role: Role::Virtual, link: None }).chain(gateways).collect()
+    }
+
+    /// Opens a port on every served link that has none, and closes those of links that went.
+    fn open_ports(&mut self, workers: &mut Workers) -> Vec<(String, io::Error)> {
+        let served: BTreeSet<LinkId> = self.view.served.iter().copied().collect();
+        for (&id, _) in self.open.iter().filter(|(id, _)| !served.contains(id)).collect::<Vec<_>>() {
+            workers.tell(|| Message::Close { link: id });
+        }
+        self.open.retain(|id, _| served.contains(id));
+        self.refused.retain(|id| served.contains(id));
+        let mut errors = Vec::new();
+        for &id in &self.view.served {
+            let Some(link) = self.view.network.link(id) else { continue };
+            if !link.up || self.open.contains_key(&id) || self.refused.contains(&id) {
+                continue;
+            }
+            let outcome = (0..workers.count()).try_for_each(|worker| {
+                let way = match &self.tun {
+                    Some(name) => Way::Tun(TunOptions::new(name)),
+                    None => {
+                        let mut options = PacketOptions::new(&link.name, link.index);
+                        options.reception = Reception::Promiscuous;
+                        Way::Packet(options)
+                    }
+                };
+                workers.open(worker, id, way)?.map_err(io::Error::other)
+            });
+            match outcome {
+                Ok(()) => {
+                    self.open.insert(id, link.index);
+                }
+                Err(error) => {
+                    self.refused.insert(id);
+                    errors.push((link.name.clone(), error));
+                }
+            }
+        }
+        errors
+    }
+}

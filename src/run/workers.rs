@@ -1,0 +1,152 @@
+//! The worker threads, as the director reaches them.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+use crate::base::{LinkId, Tick};
+use crate::control::director::Fleet;
+use crate::engine::{Config, Engine};
+use crate::port::PortError;
+use crate::table::{Change, Errno};
+use crate::worker::question::{Finding, Question};
+use crate::worker::{Clock, Mailbox, Message, Report, Way, Worker};
+
+use super::permit::Permission;
+
+/// How long a worker may take to answer: it does so between two batches of frames.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What workers are started with.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub workers: usize,
+    /// Cores to pin them to, in turn; none where they may run anywhere.
+    pub cores: Vec<usize>,
+    pub engine: Config,
+}
+
+/// All workers, with what decides whether a change is possible here.
+#[derive(Debug)]
+pub struct Workers {
+    mailboxes: Vec<Mailbox>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    reports: mpsc::Receiver<Report>,
+    pub permission: Permission,
+}
+
+impl Workers {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// An event loop or a thread cannot be made.
+    pub fn start(plan: &Plan, clock: Clock, permission: Permission) -> io::Result<Workers> {
+        let (sender, reports) = mpsc::channel();
+        let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new(), reports, permission };
+        // The table's limit holds for all workers together.
+        let each = plan.engine.maximum_connections.div_ceil(plan.workers);
+        for number in 0..plan.workers {
+            let seed = plan.engine.seed.wrapping_add(number as u64);
+            let config = Config { seed, maximum_connections: each, ..plan.engine.clone() };
+            let reporting = (plan.workers > 1).then(|| sender.clone());
+            let (worker, mailbox) = Worker::new(number, &config, clock, reporting)?;
+            let core = (!plan.cores.is_empty()).then(|| plan.cores[number % plan.cores.len()]);
+            let thread = std::thread::Builder::new().name(format!("ulvs-worker-{number}")).spawn(move || {
+                if let Some(core) = core {
+                    pin(core);
+                }
+                worker.run()
+            })?;
+            workers.mailboxes.push(mailbox);
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    pub fn count(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// Tells every worker the same.
+    pub fn tell(&self, message: impl Fn() -> Message) {
+        for (number, mailbox) in self.mailboxes.iter().enumerate() {
+            if let Err(error) = mailbox.send(message()) {
+                log::error!("worker {number}: {error}");
+            }
+        }
+    }
+
+    /// Has one worker open a port, and waits for the outcome.
+    ///
+    /// # Errors
+    /// Why the port cannot be opened.
+    pub fn open(&self, worker: usize, link: LinkId, way: Way) -> io::Result<Result<(), PortError>> {
+        let (outcome, opened) = mpsc::channel();
+        let Some(mailbox) = self.mailboxes.get(worker) else { return Err(io::ErrorKind::NotFound.into()) };
+        mailbox.send(Message::Open { link, way, outcome })?;
+        opened.recv_timeout(PATIENCE).map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the worker does not answer"))
+    }
+
+    /// Hands on what workers learned from frames that the others did not see.
+    pub fn relay(&self) {
+        while let Ok(Report::Learned { worker, link, learned }) = self.reports.try_recv() {
+            for (number, mailbox) in self.mailboxes.iter().enumerate() {
+                if number != worker && mailbox.send(Message::Learned { link, learned }).is_err() {
+                    log::error!("worker {number} has ended");
+                }
+            }
+        }
+    }
+
+    /// Whether a worker has ended although nobody told it to.
+    pub fn any_ended(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Stops the threads and waits for them.
+    pub fn stop(&mut self) {
+        self.tell(|| Message::Stop);
+        for thread in self.threads.drain(..) {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => log::error!("a worker ended: {error}"),
+                Err(_) => log::error!("a worker broke down"),
+            }
+        }
+    }
+}
+
+impl Fleet for Workers {
+    fn size(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    fn permit(&mut self, model: &Engine, change: &Change) -> Result<(), Errno> {
+        self.permission.check(model, change)
+    }
+
+    fn apply(&mut self, _now: Tick, change: &Change) {
+        let change = Arc::new(change.clone());
+        self.tell(|| Message::Change(change.clone()));
+    }
+
+    fn ask(&mut self, _now: Tick, engine: usize, question: &Question) -> Option<Finding> {
+        let (answer, found) = mpsc::channel();
+        let message = Message::Ask { question: question.clone(), answer };
+        self.mailboxes.get(engine)?.send(message).ok()?;
+        found.recv_timeout(PATIENCE).ok()
+    }
+}
+
+fn pin(core: usize) {
+    let mut set = CpuSet::new();
+    let pinned = set.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+    if let Err(error) = pinned {
+        log::warn!("a worker cannot be pinned to core {core}: {error}");
+    }
+}
