@@ -10,6 +10,11 @@
 //! it queues no input. The order of setting up loses and leaks nothing: a socket takes frames only
 //! once ring, filter and fanout group are in place.
 
+pub mod fanout;
+pub mod filter;
+#[cfg(test)]
+mod interpreter;
+mod membership;
 pub mod program;
 pub(super) mod receive;
 pub(super) mod transmit;

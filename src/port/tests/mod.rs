@@ -2,5 +2,6 @@
 //!
 //! Where the machine does not permit that, a test says so on its output and is not run.
 
+mod fanout;
 mod lab;
 mod packet;

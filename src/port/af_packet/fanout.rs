@@ -1,0 +1,450 @@
+//! Which worker a packet belongs to, as a function here and as a program in the kernel.
+//!
+//! What both directions of a flow share, also behind NAT, is the client; so a worker is found by
+//! the client's address and port. Which end of a packet is the client follows from the link it came
+//! by ([`Role`]) or, where clients and servers share a link, from its destination: a packet to a
+//! virtual address comes from a client, any other goes to one.
+//!
+//! ```text
+//!   ARP, neighbour discovery ─────────────────────────────► worker 0
+//!   IP ─► to a virtual address? ─ yes ─► source    ┐
+//!                               └ no ──► destination ┴► address and port ─► hash ─► worker
+//! ```
+//!
+//! | packet | its worker |
+//! |---|---|
+//! | TCP, UDP, SCTP | that of the client's address and port |
+//! | an ICMP error | that of the packet it quotes, whose ends are the other way round |
+//! | any fragment | that of the client's address: ports are in the first fragment only |
+//! | another protocol, IPv6 extension headers | that of the client's address |
+//! | what is too short to tell | worker 0 |
+//!
+//! The kernel runs the program with offset 0 at the IP header, not at Ethernet as for a filter;
+//! offsets are therefore given from SKF_NET_OFF. [`Steering::worker_of_packet`] computes the same
+//! in Rust for every packet with a whole IP header, and the tests hold the two against each other.
+
+use std::num::NonZeroU32;
+
+use crate::base::{Address, Family, Port, Prefix, Protocol};
+use crate::wire::EtherType;
+
+use super::filter::{ANCILLARY, NEIGHBOUR_DISCOVERY};
+use super::membership::PrefixSet;
+use super::program::{Assembler, Label, Operation, Program, ProgramTooLong, Target, Test, Width};
+
+/// How many prefixes of virtual addresses are certain to fit into a program, whatever they are;
+/// of neighbouring ones, or of IPv4, fit more.
+pub const CERTAIN_PREFIXES: usize = 200;
+
+/// Which part of the client keeps a flow together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlowKey {
+    /// Its address alone: all flows of a client meet at one worker, as persistence and FTP need it.
+    Address,
+    /// Its address and port.
+    AddressAndPort,
+}
+
+/// Who is at the other end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Clients only: what comes in comes from them.
+    Clients,
+    /// Real servers only: what comes in goes to clients.
+    Servers,
+    /// Both, told apart by the virtual addresses.
+    Both,
+}
+
+/// The function from a client to its worker; the same on all links and workers of a director.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowHash {
+    pub workers: NonZeroU32,
+    pub key: FlowKey,
+    /// Unknown outside, so that nobody can choose flows that all meet at one worker.
+    pub seed: u32,
+}
+
+const MIX: u32 = 0x9e37_79b1;
+const SPREAD: u32 = 0x85eb_ca6b;
+const FINAL: u32 = 0xc2b2_ae35;
+const MIX_SHIFT: u32 = 15;
+const SPREAD_SHIFT: u32 = 13;
+const FINAL_SHIFT: u32 = 16;
+
+impl FlowHash {
+    /// The worker that the flows of this client belong to; port 0 where the protocol has none.
+    #[inline]
+    pub fn worker_of(&self, family: Family, client: Address, port: Port) -> usize {
+        let words = client.words();
+        let words = match family {
+            Family::V4 => &words[..1],
+            Family::V6 => &words[..],
+        };
+        let mixed = words.iter().fold(self.seed, |hash, word| {
+            let hash = (hash ^ word).wrapping_mul(MIX);
+            hash ^ hash >> MIX_SHIFT
+        });
+        let port = match self.key {
+            FlowKey::Address => 0,
+            FlowKey::AddressAndPort => u32::from(port.0),
+        };
+        let spread = (mixed ^ port).wrapping_mul(SPREAD);
+        let last = (spread ^ spread >> SPREAD_SHIFT).wrapping_mul(FINAL);
+        ((last ^ last >> FINAL_SHIFT) % self.workers) as usize
+    }
+}
+
+/// How the packets of one link are spread over the workers.
+#[derive(Clone, Debug)]
+pub struct Steering {
+    hash: FlowHash,
+    role: Role,
+    virtual_v4: PrefixSet,
+    virtual_v6: PrefixSet,
+}
+
+/// What a program can tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Both directions of a flow reach its worker.
+    BothDirections,
+    /// There are too many virtual addresses for one program. Every packet is taken for a client's; the
+    /// servers' stray and must be handed over.
+    RequestsOnly,
+}
+
+impl Steering {
+    /// `virtual_addresses` are the destinations of clients' packets: the services' addresses, and what the
+    /// rules of mark services match. They matter for [`Role::Both`] only.
+    pub fn new(hash: FlowHash, role: Role, virtual_addresses: &[Prefix]) -> Steering {
+        let of = |family| PrefixSet::new(virtual_addresses.iter().filter(|prefix| prefix.family() == family));
+        Steering { hash, role, virtual_v4: of(Family::V4), virtual_v6: of(Family::V6) }
+    }
+
+    /// The worker that the kernel's program chooses for an IP packet.
+    #[inline]
+    pub fn worker_of_packet(&self, packet: &[u8]) -> usize {
+        self.client_of(packet).map_or(0, |(family, client, port)| self.hash.worker_of(family, client, port))
+    }
+
+    /// The program for [`Fanout::program`](super::Fanout::program), and what it can tell apart.
+    pub fn program(&self) -> (Program, Coverage) {
+        if let Ok(program) = self.assemble(self.role) {
+            return (program, Coverage::BothDirections);
+        }
+        // Without virtual addresses a program has a fixed length, far below the limit.
+        let program = self.assemble(Role::Clients).unwrap_or_else(|_| Program(Program::NOTHING.to_vec()));
+        (program, Coverage::RequestsOnly)
+    }
+
+    /// The client of a packet; `None` where the packet belongs to no flow or is too short.
+    fn client_of(&self, packet: &[u8]) -> Option<(Family, Address, Port)> {
+        match packet.first()? >> 4 {
+            4 => self.client_of_v4(packet).map(|(client, port)| (Family::V4, client, port)),
+            6 => self.client_of_v6(packet).map(|(client, port)| (Family::V6, client, port)),
+            _ => None,
+        }
+    }
+
+    fn client_of_v4(&self, packet: &[u8]) -> Option<(Address, Port)> {
+        let client = self.client_end(&self.virtual_v4, || Address::read(Family::V4, packet.get(16..)?))?;
+        let protocol = byte(packet, 9)?;
+        let fragment = half(packet, 6)? & FRAGMENT != 0;
+        if protocol == Protocol::ICMP.0 && !fragment {
+            let message = header_length(packet)?;
+            if ICMP_ERRORS.contains(&byte(packet, message)?) {
+                let quoted = packet.get(message + 8..)?;
+                let client = client.other();
+                let address = Address::read(Family::V4, quoted.get(client.address(V4_SOURCE, 4) as usize..)?)?;
+                if self.hash.key == FlowKey::Address
+                    || half(quoted, 6)? & FRAGMENT_OFFSET != 0
+                    || !WITH_PORTS.contains(&byte(quoted, 9)?)
+                {
+                    return Some((address, Port::ANY));
+                }
+                return Some((address, Port(half(quoted, header_length(quoted)? + client.port() as usize)?)));
+            }
+        }
+        let address = Address::read(Family::V4, packet.get(client.address(V4_SOURCE, 4) as usize..)?)?;
+        if self.hash.key == FlowKey::Address || fragment || !WITH_PORTS.contains(&protocol) {
+            return Some((address, Port::ANY));
+        }
+        Some((address, Port(half(packet, header_length(packet)? + client.port() as usize)?)))
+    }
+
+    fn client_of_v6(&self, packet: &[u8]) -> Option<(Address, Port)> {
+        let client = self.client_end(&self.virtual_v6, || Address::read(Family::V6, packet.get(24..)?))?;
+        let protocol = byte(packet, 6)?;
+        if protocol == Protocol::ICMPV6.0 {
+            let kind = byte(packet, 40)?;
+            if NEIGHBOUR_DISCOVERY.contains(&kind) {
+                return None;
+            }
+            if ICMPV6_ERRORS.contains(&kind) {
+                let quoted = packet.get(48..)?;
+                return self.client_at(quoted, client.other(), byte(quoted, 6)?);
+            }
+        }
+        self.client_at(packet, client, protocol)
+    }
+
+    /// The client of an IPv6 packet whose ends are known.
+    fn client_at(&self, packet: &[u8], client: End, protocol: u8) -> Option<(Address, Port)> {
+        let address = Address::read(Family::V6, packet.get(client.address(V6_SOURCE, 16) as usize..)?)?;
+        if self.hash.key == FlowKey::Address || !WITH_PORTS.contains(&protocol) {
+            return Some((address, Port::ANY));
+        }
+        Some((address, Port(half(packet, 40 + client.port() as usize)?)))
+    }
+
+    #[inline]
+    fn client_end(&self, virtual_addresses: &PrefixSet, destination: impl Fn() -> Option<Address>) -> Option<End> {
+        let from_client = match self.role {
+            Role::Clients => true,
+            Role::Servers => false,
+            Role::Both => virtual_addresses.contains(destination()?),
+        };
+        Some(if from_client { End::Source } else { End::Destination })
+    }
+}
+
+/// Protocols whose header starts with the source and the destination port.
+const WITH_PORTS: [u8; 3] = [Protocol::TCP.0, Protocol::UDP.0, Protocol::SCTP.0];
+/// Messages that quote a packet: unreachable, source quench, time exceeded, parameter problem.
+const ICMP_ERRORS: [u8; 4] = [3, 4, 11, 12];
+/// The same of ICMPv6: unreachable, too big, time exceeded, parameter problem.
+const ICMPV6_ERRORS: [u8; 4] = [1, 2, 3, 4];
+/// More fragments, or an offset.
+const FRAGMENT: u16 = 0x3fff;
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+const V4_SOURCE: u32 = 12;
+const V6_SOURCE: u32 = 8;
+
+/// One of the two ends of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Source,
+    Destination,
+}
+
+impl End {
+    fn other(self) -> End {
+        match self {
+            End::Source => End::Destination,
+            End::Destination => End::Source,
+        }
+    }
+
+    /// Where the end's address lies, given where the source's does; they follow each other.
+    fn address(self, source: u32, length: u32) -> u32 {
+        match self {
+            End::Source => source,
+            End::Destination => source + length,
+        }
+    }
+
+    /// Where the end's port lies in a transport header.
+    fn port(self) -> u32 {
+        match self {
+            End::Source => 0,
+            End::Destination => 2,
+        }
+    }
+}
+
+fn byte(bytes: &[u8], at: usize) -> Option<u8> {
+    bytes.get(at).copied()
+}
+
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn header_length(packet: &[u8]) -> Option<usize> {
+    Some(usize::from(byte(packet, 0)? & 0xf) * 4)
+}
+
+/// Where offsets from the IP header start.
+const NETWORK: u32 = libc::SKF_NET_OFF as u32;
+/// Memory word that holds the mixed address while the port is read.
+const MIXED: u32 = 0;
+
+impl Steering {
+    fn assemble(&self, role: Role) -> Result<Program, ProgramTooLong> {
+        let mut assembler = Assembler::default();
+        let [v4, v6, none, finish] = std::array::from_fn(|_| assembler.label());
+        assembler.load(Width::Half, ANCILLARY.wrapping_add(libc::SKF_AD_PROTOCOL as u32));
+        assembler.branch(Test::Equal, EtherType::IPV4.0.into(), Target::To(v4), Target::Next);
+        assembler.branch(Test::Equal, EtherType::IPV6.0.into(), Target::To(v6), Target::To(none));
+
+        assembler.place(v4);
+        both_ends(&mut assembler, role, &self.virtual_v4, NETWORK + 16, |assembler, client| {
+            self.assemble_v4(assembler, client, finish);
+        });
+        assembler.place(v6);
+        both_ends(&mut assembler, role, &self.virtual_v6, NETWORK + 24, |assembler, client| {
+            self.assemble_v6(assembler, client, finish, none);
+        });
+
+        // Here the accumulator holds the port, or 0.
+        assembler.place(finish);
+        assembler.index_stored(MIXED);
+        assembler.apply_index(Operation::Xor);
+        for (factor, shift) in [(SPREAD, SPREAD_SHIFT), (FINAL, FINAL_SHIFT)] {
+            scramble(&mut assembler, factor, shift);
+        }
+        assembler.apply(Operation::Remainder, self.hash.workers.get());
+        assembler.return_accumulator();
+        assembler.place(none);
+        assembler.return_number(0);
+        assembler.finish()
+    }
+
+    fn assemble_v4(&self, assembler: &mut Assembler, client: End, finish: Label) {
+        let [error, plain] = std::array::from_fn(|_| assembler.label());
+        assembler.load(Width::Byte, NETWORK + 9);
+        assembler.branch(Test::Equal, Protocol::ICMP.0.into(), Target::Next, Target::To(plain));
+        assembler.load(Width::Half, NETWORK + 6);
+        assembler.branch(Test::AnyBit, FRAGMENT.into(), Target::To(plain), Target::Next);
+        assembler.index_header_length(NETWORK);
+        assembler.load_indexed(Width::Byte, NETWORK);
+        any_of(assembler, &ICMP_ERRORS, error, plain);
+
+        assembler.place(error);
+        let quoted = NETWORK + 8;
+        let other = client.other();
+        assembler.load_indexed(Width::Word, quoted + other.address(V4_SOURCE, 4));
+        self.mix_first_word(assembler);
+        assembler.store(MIXED);
+        self.port_or_none(assembler, finish, |assembler, without| {
+            // Mixing took the index.
+            assembler.index_header_length(NETWORK);
+            assembler.load_indexed(Width::Half, quoted + 6);
+            assembler.branch(Test::AnyBit, FRAGMENT_OFFSET.into(), Target::To(without), Target::Next);
+            assembler.load_indexed(Width::Byte, quoted + 9);
+            let with = assembler.label();
+            any_of(assembler, &WITH_PORTS, with, without);
+            assembler.place(with);
+            // The index grows by the length of the quoted header.
+            assembler.load_indexed(Width::Byte, quoted);
+            assembler.apply(Operation::And, 0xf);
+            assembler.apply(Operation::ShiftLeft, 2);
+            assembler.apply_index(Operation::Add);
+            assembler.index_accumulator();
+            assembler.load_indexed(Width::Half, quoted + other.port());
+        });
+
+        assembler.place(plain);
+        assembler.load(Width::Word, NETWORK + client.address(V4_SOURCE, 4));
+        self.mix_first_word(assembler);
+        assembler.store(MIXED);
+        self.port_or_none(assembler, finish, |assembler, without| {
+            assembler.load(Width::Half, NETWORK + 6);
+            assembler.branch(Test::AnyBit, FRAGMENT.into(), Target::To(without), Target::Next);
+            assembler.load(Width::Byte, NETWORK + 9);
+            let with = assembler.label();
+            any_of(assembler, &WITH_PORTS, with, without);
+            assembler.place(with);
+            assembler.index_header_length(NETWORK);
+            assembler.load_indexed(Width::Half, NETWORK + client.port());
+        });
+    }
+
+    fn assemble_v6(&self, assembler: &mut Assembler, client: End, finish: Label, none: Label) {
+        let [message, error, plain] = std::array::from_fn(|_| assembler.label());
+        assembler.load(Width::Byte, NETWORK + 6);
+        assembler.branch(Test::Equal, Protocol::ICMPV6.0.into(), Target::Next, Target::To(plain));
+        assembler.load(Width::Byte, NETWORK + 40);
+        let past = u32::from(*NEIGHBOUR_DISCOVERY.end()) + 1;
+        assembler.branch(Test::AtLeast, past, Target::To(message), Target::Next);
+        let first = u32::from(*NEIGHBOUR_DISCOVERY.start());
+        assembler.branch(Test::AtLeast, first, Target::To(none), Target::Next);
+        assembler.place(message);
+        any_of(assembler, &ICMPV6_ERRORS, error, plain);
+
+        assembler.place(error);
+        self.assemble_v6_at(assembler, NETWORK + 48, client.other(), finish);
+        assembler.place(plain);
+        self.assemble_v6_at(assembler, NETWORK, client, finish);
+    }
+
+    /// The part for the IPv6 header at `header`.
+    fn assemble_v6_at(&self, assembler: &mut Assembler, header: u32, client: End, finish: Label) {
+        let address = header + client.address(V6_SOURCE, 16);
+        assembler.load(Width::Word, address);
+        self.mix_first_word(assembler);
+        for word in 1..4 {
+            assembler.index_accumulator();
+            assembler.load(Width::Word, address + 4 * word);
+            assembler.apply_index(Operation::Xor);
+            scramble(assembler, MIX, MIX_SHIFT);
+        }
+        assembler.store(MIXED);
+        self.port_or_none(assembler, finish, |assembler, without| {
+            assembler.load(Width::Byte, header + 6);
+            let with = assembler.label();
+            any_of(assembler, &WITH_PORTS, with, without);
+            assembler.place(with);
+            assembler.load(Width::Half, header + 40 + client.port());
+        });
+    }
+
+    fn mix_first_word(&self, assembler: &mut Assembler) {
+        assembler.apply(Operation::Xor, self.hash.seed);
+        scramble(assembler, MIX, MIX_SHIFT);
+    }
+
+    /// Loads the port by `port`, which goes to its second argument where there is none, and ends at `finish`.
+    fn port_or_none(&self, assembler: &mut Assembler, finish: Label, port: impl FnOnce(&mut Assembler, Label)) {
+        if self.hash.key == FlowKey::AddressAndPort {
+            let without = assembler.label();
+            port(assembler, without);
+            assembler.jump(finish);
+            assembler.place(without);
+        }
+        assembler.load_number(0);
+        assembler.jump(finish);
+    }
+}
+
+/// Writes `part` for each end that can be the client's, behind the test for which it is.
+fn both_ends(
+    assembler: &mut Assembler,
+    role: Role,
+    virtual_addresses: &PrefixSet,
+    destination: u32,
+    mut part: impl FnMut(&mut Assembler, End),
+) {
+    match role {
+        Role::Clients => part(assembler, End::Source),
+        Role::Servers => part(assembler, End::Destination),
+        Role::Both => {
+            let [from_client, to_client] = std::array::from_fn(|_| assembler.label());
+            virtual_addresses.assemble(assembler, destination, from_client, to_client);
+            assembler.place(from_client);
+            part(assembler, End::Source);
+            assembler.place(to_client);
+            part(assembler, End::Destination);
+        }
+    }
+}
+
+/// Accumulator := (a * factor) ^ (a * factor >> shift); the index register is lost.
+fn scramble(assembler: &mut Assembler, factor: u32, shift: u32) {
+    assembler.apply(Operation::Multiply, factor);
+    assembler.index_accumulator();
+    assembler.apply(Operation::ShiftRight, shift);
+    assembler.apply_index(Operation::Xor);
+}
+
+/// Goes to `found` where the accumulator is one of `numbers`, else to `missing`.
+fn any_of(assembler: &mut Assembler, numbers: &[u8], found: Label, missing: Label) {
+    for &number in numbers {
+        assembler.branch(Test::Equal, number.into(), Target::To(found), Target::Next);
+    }
+    assembler.jump(missing);
+}
+
+#[cfg(test)]
+mod tests;
