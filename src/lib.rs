@@ -1,6 +1,7 @@
 //! Linux Virtual Server in user space.
 
 pub mod base;
+pub mod command;
 pub mod control;
 pub mod engine;
 pub mod host;

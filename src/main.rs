@@ -1,1 +1,5 @@
-fn main() {}
+//! The `ulvs` binary: dispatch, nothing else.
+
+fn main() -> std::process::ExitCode {
+    ulvs::command::main()
+}

@@ -4,6 +4,7 @@ use crate::base::{Address, Family};
 use crate::table::mark::{MarkFields, mark_of};
 use crate::table::network::LinkLayer;
 use crate::wire::dissect::dissect;
+use crate::wire::fragment::Original;
 use crate::wire::{Dissected, EtherType, Frame, LinkHeader};
 
 use super::verdict::{DropReason, PassReason, Verdict};
@@ -22,12 +23,12 @@ pub(super) enum Target {
 
 /// What later stages know of the packet at hand.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct Seen<'a> {
     pub parts: Dissected,
     pub mark: u32,
     pub target: Target,
-    /// Size of the largest fragment the packet arrived in, when it arrived in fragments.
-    pub largest_fragment: Option<usize>,
+    /// How the packet was cut, when it arrived in fragments.
+    pub original: Option<Original<'a>>,
     /// Nobody else forwards the packet if we do not: it was sent to our virtual MAC, or no
     /// other stack is there.
     pub routed_by_us: bool,
@@ -37,7 +38,7 @@ impl Engine {
     /// # Errors
     /// The verdict on a frame that goes no further.
     #[inline]
-    pub(super) fn classify(&self, frame: &mut Frame) -> Result<Seen, Verdict> {
+    pub(super) fn classify(&self, frame: &mut Frame) -> Result<Seen<'static>, Verdict> {
         let link = self.network.link(frame.link).ok_or(Verdict::Drop(DropReason::LinkDown))?;
         let mut to_virtual_mac = false;
         let family = match frame.link_header() {
@@ -74,7 +75,7 @@ impl Engine {
             Target::Transit
         };
         let routed_by_us = to_virtual_mac || self.host_stack == HostStack::Absent || link.layer == LinkLayer::Ip;
-        Ok(Seen { parts, mark, target, largest_fragment: None, routed_by_us })
+        Ok(Seen { parts, mark, target, original: None, routed_by_us })
     }
 
     /// Refuses addresses that no packet may come from, and leaves groups alone.

@@ -18,6 +18,8 @@ pub(super) enum Complaint {
     /// The packet is longer than this MTU and may not be fragmented.
     TooBig(u32),
     TimeExceeded,
+    /// IPv6 only.
+    ParameterProblem { code: u8, pointer: u32 },
 }
 
 impl Engine {
@@ -35,6 +37,9 @@ impl Engine {
         }
         let _ = (frame, complaint, egress_of(parts.family, &hop), own);
     }
+
+    /// Tells the sender of a first fragment that the others never came.
+    pub(super) fn tell_reassembly_time(&mut self, _now: Tick, _family: Family, _first: &[u8]) {}
 
     /// The way to the packet's sender.
     pub(super) fn way_back(&mut self, seen: &Seen) -> Option<NextHop> {

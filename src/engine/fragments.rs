@@ -1,24 +1,16 @@
 //! Fragments: put together on the way in, taken apart on the way out.
 
-use crate::base::Tick;
-use crate::wire::Frame;
+use crate::base::{Family, Tick};
+use crate::wire::fragment::{Fragments, Original, Piece};
+use crate::wire::frame::ETHERNET_LENGTH;
+use crate::wire::reassembly::{Discard, Outcome};
+use crate::wire::segment::Segments;
+use crate::wire::{Frame, LinkHeader, Offload, dissect::dissect};
 
-use super::Engine;
-use super::HostStack;
 use super::classify::{Seen, Target};
+use super::emit::Complaint;
 use super::verdict::{DropReason, Egress, Verdict};
-
-/// A segment on its way into the outbox.
-pub(super) struct Segment<'a> {
-    pub identification: u16,
-    pub buffer: &'a mut Vec<u8>,
-}
-
-impl Segment<'_> {
-    pub fn prepend(&mut self, _length: usize) -> Result<&mut [u8], DropReason> {
-        Ok(self.buffer)
-    }
-}
+use super::{Engine, HostStack};
 
 impl Engine {
     /// Whether fragments of this kind are put together before anything else is done with them.
@@ -27,28 +19,144 @@ impl Engine {
         match seen.target {
             Target::Virtual => true,
             Target::Own => self.host_stack == HostStack::Absent,
-            Target::Transit => seen.routed_by_us || self.services.has_masqueraded_address(parts.family, parts.source),
+            Target::Transit => {
+                !self.services.is_empty()
+                    && (seen.routed_by_us || self.services.has_masqueraded_address(parts.family, parts.source))
+            }
         }
     }
 
-    pub(super) fn reassemble(&mut self, _now: Tick, _frame: &mut Frame, _seen: Seen) -> Verdict {
+    /// Takes a fragment; the one that makes its datagram whole lets it go on its way.
+    pub(super) fn reassemble(&mut self, now: Tick, frame: &mut Frame, seen: Seen) -> Verdict {
+        // A router looks at each fragment before anything puts them together.
+        if seen.target == Target::Transit
+            && let Err(verdict) = self.look_onwards(now, frame, &seen)
+        {
+            return verdict;
+        }
+        let Some(mut reassembler) = self.reassembler.take() else { return Verdict::Drop(DropReason::ReassemblyMemory) };
+        let verdict = match reassembler.push(now, frame.packet()) {
+            Outcome::NotFragmented => self.process(now, frame, &seen),
+            Outcome::Stored => Verdict::Consumed,
+            Outcome::Whole(whole) => {
+                let offload = Offload::NONE;
+                match Frame::bare(whole.buffer, whole.start, whole.end, frame.link, offload) {
+                    Some(mut packet) => self.process_whole(now, &mut packet, &seen, whole.original),
+                    None => Verdict::Drop(DropReason::ReassemblyInvalid),
+                }
+            }
+            Outcome::Dropped(reason) => Verdict::Drop(match reason {
+                Discard::Overlap => DropReason::ReassemblyOverlap,
+                Discard::Memory => DropReason::ReassemblyMemory,
+                _ => DropReason::ReassemblyInvalid,
+            }),
+            Outcome::Problem(problem) => {
+                let complaint = Complaint::ParameterProblem { code: problem.code(), pointer: problem.pointer() };
+                self.tell_sender(now, frame, &seen, complaint);
+                Verdict::Drop(DropReason::ReassemblyInvalid)
+            }
+        };
+        self.reassembler = Some(reassembler);
+        verdict
+    }
+
+    /// Handles a datagram that was put together. It always leaves by the outbox, or not at all.
+    fn process_whole(&mut self, now: Tick, packet: &mut Frame, seen: &Seen, original: Original) -> Verdict {
+        let parts = match dissect(seen.parts.family, packet.packet()) {
+            Ok(parts) => parts,
+            Err(malformed) => return Verdict::Drop(malformed.into()),
+        };
+        let link = self.network.link(packet.link).map_or("", |link| &link.name);
+        let mark = self.mark_of(&parts, link);
+        let virtual_by_mark = self.services.has_mark(parts.family, mark);
+        let target = if virtual_by_mark { Target::Virtual } else { seen.target };
+        let seen = Seen { parts, mark, target, original: Some(original), ..*seen };
+        match self.process(now, packet, &seen) {
+            Verdict::Transmit(egress) => {
+                let bytes = packet.packet();
+                match self.outbox.push(egress, bytes.len()) {
+                    Some(out) => {
+                        out.copy_from_slice(bytes);
+                        Verdict::Consumed
+                    }
+                    None => Verdict::Drop(DropReason::Outbox),
+                }
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Gives up datagrams whose fragments did not all come; the sender of a first fragment is told.
+    pub(super) fn give_up_fragments(&mut self, now: Tick) {
+        let Some(mut reassembler) = self.reassembler.take() else { return };
+        while let Some(expired) = reassembler.expire(now) {
+            self.counts.note(Verdict::Drop(DropReason::ReassemblyTimeout));
+            if let Some(first) = expired.first {
+                self.tell_reassembly_time(now, expired.family, first);
+            }
+        }
+        self.reassembler = Some(reassembler);
+    }
+
+    /// Cuts a finished packet into fragments that fit `mtu` and queues them.
+    pub(super) fn send_fragments(&mut self, packet: &[u8], mtu: usize, original: Original, egress: Egress) -> Verdict {
+        let fragments = match egress.family {
+            Family::V4 => Fragments::ipv4(packet, mtu, original),
+            Family::V6 => Fragments::ipv6(packet, mtu, original, self.random.next() as u32),
+        };
+        let Ok(mut fragments) = fragments else { return Verdict::Drop(DropReason::TooLong) };
+        while let Some(length) = fragments.next_length() {
+            let Some(out) = self.outbox.push(egress, length) else { return Verdict::Drop(DropReason::Outbox) };
+            if fragments.next_into(out).is_none() {
+                self.outbox.cancel_last();
+                break;
+            }
+        }
         Verdict::Consumed
     }
 
-    pub(super) fn give_up_fragments(&mut self, _now: Tick) {}
-
-    pub(super) fn send_fragments(&mut self, _frame: &Frame, _limit: usize, _egress: Egress) -> Verdict {
-        Verdict::Consumed
-    }
-
+    /// Cuts a super-frame into segments and queues them, each behind `room` bytes that `wrap`
+    /// fills; it is given the whole packet and a fresh identification.
     pub(super) fn send_segments(
         &mut self,
-        _frame: &Frame,
-        _transport: usize,
-        _limit: usize,
-        _egress: Egress,
-        _wrap: impl Fn(&mut Segment) -> Result<(), DropReason>,
+        frame: &Frame,
+        mtu: usize,
+        egress: Egress,
+        room: usize,
+        wrap: impl Fn(&mut [u8], u16),
     ) -> Verdict {
+        let link_length = if frame.link_header() == LinkHeader::None { 0 } else { ETHERNET_LENGTH };
+        let Ok(mut segments) = Segments::new(frame.packet(), &frame.offload, link_length) else {
+            return Verdict::Drop(DropReason::Offload);
+        };
+        while let Some(length) = segments.next_length() {
+            let identification = self.random.next() as u16;
+            let Some(out) = self.outbox.push(egress, room + length) else { return Verdict::Drop(DropReason::Outbox) };
+            if segments.next_into(&mut out[room..]).is_none() {
+                self.outbox.cancel_last();
+                break;
+            }
+            wrap(out, identification);
+            if room + length > mtu {
+                let packet = out.to_vec();
+                self.outbox.cancel_last();
+                let verdict = self.send_fragments(&packet, mtu, Original::WHOLE, egress);
+                if verdict != Verdict::Consumed {
+                    return verdict;
+                }
+            }
+        }
         Verdict::Consumed
     }
+}
+
+/// How a packet that came in fragments was cut, once `more` bytes stand in front of its payload.
+pub(super) fn grown<'a>(original: Original, more: usize, buffer: &'a mut Vec<Piece>) -> Original<'a> {
+    buffer.clear();
+    let more = more as u16;
+    buffer.extend(original.pieces.iter().enumerate().map(|(index, piece)| Piece {
+        start: if index == 0 { 0 } else { piece.start.saturating_add(more) },
+        end: piece.end.saturating_add(more),
+    }));
+    Original { longest: original.longest, pieces: buffer }
 }

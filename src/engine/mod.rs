@@ -47,7 +47,7 @@ use crate::base::hash::HashKey;
 use crate::base::random::Random;
 use crate::base::{ConnectionId, Tick};
 use crate::table::{MarkRule, Network, Settings, Timeouts};
-use crate::wire::reassembly::Reassembler;
+use crate::wire::reassembly::{Limits, Reassembler};
 use crate::wire::{FragmentPart, Frame};
 
 pub use outbox::{Outbound, Outbox};
@@ -91,7 +91,8 @@ pub struct Engine {
     marks: Vec<MarkRule>,
     host_stack: HostStack,
     random: Random,
-    reassembler: Reassembler,
+    /// Out of its place only while a packet it put together is handled.
+    reassembler: Option<Box<Reassembler>>,
     outbox: Outbox,
     counts: VerdictCounts,
     drop_rate: DropRate,
@@ -107,6 +108,7 @@ impl Engine {
     pub fn new(config: &Config) -> Engine {
         let mut random = Random::new(config.seed);
         let key = HashKey(random.next() | 1, random.next() | 1);
+        let fragment_key = HashKey(random.next() | 1, random.next() | 1);
         Engine {
             services: Services::new(random.next()),
             connections: ConnectionTable::new(config.maximum_connections, key),
@@ -117,7 +119,7 @@ impl Engine {
             marks: Vec::new(),
             host_stack: config.host_stack,
             random,
-            reassembler: Reassembler::new(Default::default()),
+            reassembler: Some(Box::new(Reassembler::new(Limits::default(), fragment_key))),
             outbox: Outbox::default(),
             counts: VerdictCounts::default(),
             drop_rate: DropRate::default(),

@@ -52,12 +52,19 @@ impl Engine {
         let parts = &seen.parts;
         seen.routed_by_us
             || self.services.is_masqueraded(parts.family, parts.protocol, parts.source, parts.source_port())
-            || (parts.is_fragment() || seen.largest_fragment.is_some())
+            || (parts.is_fragment() || seen.original.is_some())
                 && self.services.has_masqueraded_address(parts.family, parts.source)
     }
 
-    /// What a router does first: find the way, and see that TTL and size allow it.
+    /// What a router does first: find the way, see that TTL and size allow it, count the TTL down.
     pub(super) fn route_onwards(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Result<NextHop, Verdict> {
+        let hop = self.look_onwards(now, frame, seen)?;
+        ip::decrement_ttl(seen.parts.family, frame.packet_mut());
+        Ok(hop)
+    }
+
+    /// The way onwards, where TTL and size allow it.
+    pub(super) fn look_onwards(&mut self, now: Tick, frame: &Frame, seen: &Seen) -> Result<NextHop, Verdict> {
         let parts = &seen.parts;
         let hop = self.routes.next_hop(&self.network, parts.family, parts.destination);
         let Some(hop) = hop.filter(|hop| hop.kind == RouteKind::Unicast) else {
@@ -74,7 +81,6 @@ impl Engine {
             self.tell_sender(now, frame, seen, Complaint::TooBig(hop.mtu));
             return Err(Verdict::Drop(DropReason::TooBig));
         }
-        ip::decrement_ttl(parts.family, frame.packet_mut());
         Ok(hop)
     }
 

@@ -7,8 +7,12 @@ pub mod frame;
 pub mod ip;
 pub mod offload;
 pub mod originate;
+mod outline;
 pub mod reassembly;
+#[cfg(test)]
+mod second_opinion;
 pub mod segment;
+mod sum;
 pub mod transport;
 
 pub use dissect::{Dissected, FragmentPart, Malformed};

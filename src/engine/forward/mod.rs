@@ -6,6 +6,7 @@ mod tunnel;
 use crate::base::{ConnectionId, Family, Tick};
 use crate::table::network::LinkLayer;
 use crate::table::{ForwardingMethod, NextHop, RouteKind};
+use crate::wire::fragment::Original;
 use crate::wire::ip::{self, End};
 use crate::wire::transport::{tcp, udp};
 use crate::wire::{Frame, offload::Segmentation};
@@ -139,10 +140,7 @@ impl Engine {
     ) -> Result<(), Verdict> {
         self.count_down(now, frame, seen)?;
         let family = seen.parts.family;
-        let size = match (family, seen.largest_fragment) {
-            (Family::V6, Some(largest)) => largest,
-            _ => self.wire_size(frame, seen),
-        };
+        let size = self.size_to_fit(frame, seen);
         if size > mtu as usize && ip::dont_fragment(family, frame.packet()) {
             if carried == Carried::Packet {
                 self.tell_sender(now, frame, seen, Complaint::TooBig(mtu));
@@ -185,14 +183,22 @@ impl Engine {
     #[inline]
     pub(super) fn send(&mut self, frame: &mut Frame, seen: &Seen, family: Family, hop: NextHop) -> Verdict {
         let egress = Egress { link: hop.link, family, next_hop: hop.address };
-        let size = self.wire_size(frame, seen);
-        let limit = seen.largest_fragment.map_or(hop.mtu as usize, |largest| largest.min(hop.mtu as usize));
-        if size <= limit && (!frame.offload.is_segmented() || size <= hop.mtu as usize) {
+        let mtu = hop.mtu as usize;
+        if seen.original.is_none() && self.wire_size(frame, seen) <= mtu {
             return Verdict::Transmit(egress);
         }
         if frame.offload.is_segmented() {
-            return self.send_segments(frame, seen.parts.transport, limit, egress, |_| Ok(()));
+            return self.send_segments(frame, mtu, egress, 0, |_, _| {});
         }
-        self.send_fragments(frame, limit, egress)
+        self.send_fragments(frame.packet(), mtu, seen.original.unwrap_or(Original::WHOLE), egress)
+    }
+
+    /// The size that must fit the MTU: for IPv6 that of the largest fragment, as only the sender
+    /// may fragment.
+    pub(super) fn size_to_fit(&self, frame: &Frame, seen: &Seen) -> usize {
+        match (seen.parts.family, &seen.original) {
+            (Family::V6, Some(original)) => original.longest,
+            _ => self.wire_size(frame, seen),
+        }
     }
 }

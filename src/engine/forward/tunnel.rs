@@ -5,13 +5,17 @@ use crate::base::{Address, ConnectionId, Family, Protocol, Tick};
 use crate::table::{NextHop, RouteKind, Tunnel, TunnelChecksum, TunnelKind};
 use crate::wire::checksum;
 use crate::wire::ip::{self, v4, v6};
+use crate::wire::fragment::Original;
+use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::offload::Completion;
+use crate::wire::segment::{self, Unfinished};
 use crate::wire::transport::{self, udp};
-use crate::wire::{Frame, segment};
+use crate::wire::{Frame, LinkHeader};
 
 use super::super::Engine;
 use super::super::classify::Seen;
 use super::super::emit::Complaint;
+use super::super::fragments::grown;
 use super::super::input::Carried;
 use super::super::verdict::{DropReason, Egress, PassReason, Verdict};
 
@@ -179,10 +183,7 @@ impl Engine {
         if mtu < minimum {
             return Verdict::Drop(DropReason::MtuTooSmall);
         }
-        let size = match (inner_family, seen.largest_fragment) {
-            (Family::V6, Some(largest)) => largest,
-            _ => self.wire_size(frame, seen),
-        };
+        let size = self.size_to_fit(frame, seen);
         if size > mtu as usize && must_fit {
             match carried {
                 Carried::Packet => self.tell_sender(now, frame, seen, Complaint::TooBig(mtu)),
@@ -227,15 +228,19 @@ impl Engine {
         let egress = Egress { link: hop.link, family: outer.family, next_hop: hop.address };
         let mtu = hop.mtu as usize;
         if frame.offload.is_segmented() {
-            let overhead = outer.overhead();
-            return self.send_segments(frame, seen.parts.transport, mtu, egress, |wrap| {
-                let identification = wrap.identification;
-                wrap.prepend(overhead).map(|packet| outer.write(packet, identification))
+            return self.send_segments(frame, mtu, egress, outer.overhead(), |packet, identification| {
+                outer.write(packet, identification);
             });
         }
         if outer.sums_payload() && frame.offload.is_partial() {
-            let offload = frame.offload;
-            if segment::complete(frame.packet_mut(), &offload, seen.parts.transport).is_err() {
+            let link_length = if frame.link_header() == LinkHeader::None { 0 } else { ETHERNET_LENGTH };
+            let unfinished = Unfinished::of(frame.offload.checksum, link_length);
+            let finished = match unfinished {
+                Ok(Some(unfinished)) => segment::complete(frame.packet_mut(), unfinished),
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if finished.is_err() {
                 return Verdict::Drop(DropReason::Offload);
             }
             frame.offload.checksum = Completion::Complete;
@@ -250,10 +255,15 @@ impl Engine {
         if let Completion::Partial { start, offset } = frame.offload.checksum {
             frame.offload.checksum = Completion::Partial { start: start + overhead as u16, offset };
         }
-        let limit = seen.largest_fragment.map_or(mtu, |_| mtu);
-        if frame.packet_length() <= limit {
-            return Verdict::Transmit(egress);
-        }
-        self.send_fragments(frame, limit, egress)
+        let original = match (seen.original, outer.inner, outer.family) {
+            // What a family's fragments were is of no meaning to the other's.
+            (Some(original), inner, family) if inner == family => original,
+            _ if frame.packet_length() <= mtu => return Verdict::Transmit(egress),
+            _ => Original::WHOLE,
+        };
+        let mut pieces = Vec::new();
+        let inner_header = seen.parts.transport;
+        let original = grown(original, inner_header + outer.shim_length(), &mut pieces);
+        self.send_fragments(frame.packet(), mtu, original, egress)
     }
 }

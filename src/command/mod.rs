@@ -1,0 +1,86 @@
+//! The command line: one subcommand a file, or a front end of its own.
+
+mod ask;
+mod mark;
+mod settings;
+mod stats;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{replay, run};
+
+/// Linux Virtual Server in user space.
+#[derive(Parser, Debug)]
+#[command(name = "ulvs", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Run(run::Options),
+    /// The drop-in ipvsadm: every command and option of ipvsadm 1.31
+    #[command(disable_help_flag = true)]
+    Ipvsadm {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<String>,
+    },
+    /// Give packets firewall marks by rules of the director's own
+    #[command(subcommand)]
+    Mark(mark::Command),
+    /// Show or set net.ipv4.vs settings
+    Sysctl(settings::Options),
+    /// Show every count of packets sent, left alone and dropped, with its reason
+    Stats(stats::Options),
+    /// Show how the director of this network namespace runs
+    Status,
+    /// End the director of this network namespace
+    Stop,
+    /// Replay recorded transcripts of a real kernel through the engine
+    Replay {
+        /// Transcript files, or folders of them
+        #[arg(required = true, value_name = "FILE|DIR")]
+        paths: Vec<PathBuf>,
+    },
+}
+
+/// Runs what the command line asks for.
+pub fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+        .format(|out, record| {
+            use std::io::Write as _;
+            writeln!(out, "ulvs: {}", record.args())
+        })
+        .init();
+    match Cli::parse().command {
+        Command::Run(options) => outcome(run::run(&options)),
+        Command::Ipvsadm { .. } => ExitCode::FAILURE,
+        Command::Mark(command) => outcome(mark::run(&command)),
+        Command::Sysctl(options) => outcome(settings::run(&options)),
+        Command::Stats(options) => outcome(stats::run(&options)),
+        Command::Status => outcome(stats::status()),
+        Command::Stop => outcome(stats::stop()),
+        Command::Replay { paths } => match replay::run(&paths, &mut std::io::stdout().lock()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => complain(&error),
+        },
+    }
+}
+
+fn outcome(result: std::io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+fn complain(error: &std::io::Error) -> ExitCode {
+    eprintln!("ulvs: {error}");
+    ExitCode::FAILURE
+}
