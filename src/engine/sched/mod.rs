@@ -38,6 +38,8 @@ mod wlc;
 mod wrr;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::cmp::Ordering;
