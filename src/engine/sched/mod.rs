@@ -40,6 +40,8 @@ mod wrr;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod tests;
 
 use std::cmp::Ordering;
