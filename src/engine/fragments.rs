@@ -102,7 +102,7 @@ impl Engine {
     pub(super) fn send_fragments(&mut self, packet: &[u8], mtu: usize, original: Original, egress: Egress) -> Verdict {
         let fragments = match egress.family {
             Family::V4 => Fragments::ipv4(packet, mtu, original),
-            Family::V6 => Fragments::ipv6(packet, mtu, original, self.random.next() as u32),
+            Family::V6 => Fragments::ipv6(packet, mtu, original, self.random.draw() as u32),
         };
         let Ok(mut fragments) = fragments else { return Verdict::Drop(DropReason::TooLong) };
         while let Some(length) = fragments.next_length() {
@@ -130,7 +130,7 @@ impl Engine {
             return Verdict::Drop(DropReason::Offload);
         };
         while let Some(length) = segments.next_length() {
-            let identification = self.random.next() as u16;
+            let identification = self.random.draw() as u16;
             let Some(out) = self.outbox.push(egress, room + length) else { return Verdict::Drop(DropReason::Outbox) };
             if segments.next_into(&mut out[room..]).is_none() {
                 self.outbox.cancel_last();

@@ -107,10 +107,10 @@ impl Engine {
     /// An engine without services on an empty network.
     pub fn new(config: &Config) -> Engine {
         let mut random = Random::new(config.seed);
-        let key = HashKey(random.next() | 1, random.next() | 1);
-        let fragment_key = HashKey(random.next() | 1, random.next() | 1);
+        let key = HashKey(random.draw() | 1, random.draw() | 1);
+        let fragment_key = HashKey(random.draw() | 1, random.draw() | 1);
         Engine {
-            services: Services::new(random.next()),
+            services: Services::new(random.draw()),
             connections: ConnectionTable::new(config.maximum_connections, key),
             network: Arc::default(),
             routes: RouteCache::default(),

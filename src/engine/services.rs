@@ -356,7 +356,7 @@ impl Services {
                     destination.tally = Tally::default();
                     destination.service = id;
                 }
-                configure(destination, &config);
+                configure(destination, &config, Taken::Added);
                 destination.available = true;
                 trashed.destination
             }
@@ -384,7 +384,7 @@ impl Services {
                     references: 0,
                     tally: Tally::default(),
                 };
-                configure(&mut destination, &config);
+                configure(&mut destination, &config, Taken::Added);
                 self.destinations.insert(destination)
             }
         };
@@ -419,7 +419,7 @@ impl Services {
             release(&mut self.masqueraded, end);
             release(&mut self.masqueraded_addresses, (end.0, end.2));
         }
-        configure(entry, &config);
+        configure(entry, &config, Taken::Edited);
         if config.method == ForwardingMethod::Masquerading {
             *self.masqueraded.entry(end).or_default() += 1;
             *self.masqueraded_addresses.entry((end.0, end.2)).or_default() += 1;
@@ -595,20 +595,27 @@ pub fn check_destination(service: &ServiceKey, key: &DestinationKey, config: &De
     Ok(())
 }
 
+/// What a configuration does to the weight that Maglev hashing remembers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// The destination is new or comes back: it begins with this weight, 0 as well.
+    Added,
+    /// Weight 0 leaves the hash table as it was.
+    Edited,
+}
+
 /// Takes over a configuration that was checked.
-fn configure(destination: &mut Destination, config: &DestinationConfig) {
+fn configure(destination: &mut Destination, config: &DestinationConfig, taken: Taken) {
     destination.method = config.method;
     destination.tunnel = config.tunnel;
     // Checked to lie between 0 and 2147483647.
     destination.weight = config.weight as u32;
-    if destination.weight != 0 {
+    if destination.weight != 0 || taken == Taken::Added {
         destination.last_weight = destination.weight;
-    }
-    if config.upper_threshold == 0 || config.upper_threshold > destination.upper_threshold {
-        destination.overloaded = false;
     }
     destination.upper_threshold = config.upper_threshold;
     destination.lower_threshold = config.lower_threshold;
+    super::track::judge(destination);
 }
 
 /// Whether a new destination may have this address.

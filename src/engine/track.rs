@@ -178,8 +178,25 @@ pub(super) fn bind(destination: &mut Destination, connection: &mut Connection) {
     } else {
         destination.inactive += 1;
     }
-    if destination.upper_threshold != 0 && total(destination) >= u64::from(destination.upper_threshold) {
+    judge(destination);
+}
+
+/// Decides anew whether a destination counts as overloaded: after each connection that comes or
+/// goes, and after each edit. Between the thresholds it stays as it was.
+pub(super) fn judge(destination: &mut Destination) {
+    let connections = u64::from(destination.active) + u64::from(destination.inactive);
+    let (upper, lower) = (u64::from(destination.upper_threshold), u64::from(destination.lower_threshold));
+    if upper != 0 && connections >= upper {
         destination.overloaded = true;
+        return;
+    }
+    let has_room = match (lower, upper) {
+        (0, 0) => true,
+        (0, upper) => connections * 4 < upper * 3,
+        (lower, _) => connections < lower,
+    };
+    if has_room {
+        destination.overloaded = false;
     }
 }
 
@@ -194,20 +211,7 @@ fn unbind(services: &mut Services, connection: &Connection) {
         &mut destination.active
     };
     *count = count.saturating_sub(1);
-    let connections = total(destination);
-    let (upper, lower) = (u64::from(destination.upper_threshold), u64::from(destination.lower_threshold));
-    let has_room = match (lower, upper) {
-        (0, 0) => true,
-        (0, upper) => connections * 4 < upper * 3,
-        (lower, _) => connections < lower,
-    };
-    if has_room {
-        destination.overloaded = false;
-    }
-}
-
-fn total(destination: &Destination) -> u64 {
-    u64::from(destination.active) + u64::from(destination.inactive)
+    judge(destination);
 }
 
 /// The timeout of a connection that is followed no further than its protocol's default.

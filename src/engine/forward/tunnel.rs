@@ -249,7 +249,7 @@ impl Engine {
         if frame.packet_length() + overhead > usize::from(u16::MAX) {
             return Verdict::Drop(DropReason::TooLong);
         }
-        let identification = self.random.next() as u16;
+        let identification = self.random.draw() as u16;
         let Some(packet) = frame.prepend(overhead) else { return Verdict::Drop(DropReason::Headroom) };
         outer.write(packet, identification);
         if let Completion::Partial { start, offset } = frame.offload.checksum {

@@ -49,7 +49,7 @@ struct Entry<T> {
 impl<T> Cache<T> {
     pub fn new(seed: u64) -> Cache<T> {
         let mut random = Random::new(seed);
-        let keyed = Keyed(HashKey(random.next(), random.next()));
+        let keyed = Keyed(HashKey(random.draw(), random.draw()));
         Cache { entries: HashMap::with_hasher(keyed), next_check: None, count: 1, rover: 0 }
     }
 

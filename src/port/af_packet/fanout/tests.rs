@@ -231,7 +231,7 @@ fn many_prefixes(count: usize, make: impl Fn(u64) -> String) -> Vec<Prefix> {
     let mut random = Random::new(1);
     let mut texts = BTreeSet::new();
     while texts.len() < count {
-        texts.insert(make(random.next()));
+        texts.insert(make(random.draw()));
     }
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
