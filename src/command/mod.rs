@@ -1,15 +1,18 @@
 //! The command line: one subcommand a file, or a front end of its own.
 
 mod ask;
+mod ipvsadm;
 mod mark;
 mod settings;
 mod stats;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::ipvsadm::Program;
 use crate::{replay, run};
 
 /// Linux Virtual Server in user space.
@@ -27,7 +30,7 @@ enum Command {
     #[command(disable_help_flag = true)]
     Ipvsadm {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
-        arguments: Vec<String>,
+        arguments: Vec<OsString>,
     },
     /// Give packets firewall marks by rules of the director's own
     #[command(subcommand)]
@@ -56,9 +59,14 @@ pub fn main() -> ExitCode {
             writeln!(out, "ulvs: {}", record.args())
         })
         .init();
+    let mut arguments = std::env::args_os();
+    let called_as = arguments.next().unwrap_or_default();
+    if let Some(program) = Program::called(Path::new(&called_as)) {
+        return ipvsadm::run(program, called_as, arguments.collect());
+    }
     match Cli::parse().command {
         Command::Run(options) => outcome(run::run(&options)),
-        Command::Ipvsadm { .. } => ExitCode::FAILURE,
+        Command::Ipvsadm { arguments } => ipvsadm::run(Program::Ipvsadm, "ipvsadm".into(), arguments),
         Command::Mark(command) => outcome(mark::run(&command)),
         Command::Sysctl(options) => outcome(settings::run(&options)),
         Command::Stats(options) => outcome(stats::run(&options)),

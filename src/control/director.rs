@@ -80,6 +80,11 @@ impl<F: Fleet> Director<F> {
         &self.model
     }
 
+    /// Chooses the number that the order of unsorted listings depends on.
+    pub fn set_order_key(&mut self, key: u8) {
+        self.model.set_order_key(key);
+    }
+
     pub fn fleet(&mut self) -> &mut F {
         &mut self.fleet
     }

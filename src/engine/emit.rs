@@ -2,11 +2,17 @@
 
 use crate::base::{Address, Family, Tick};
 use crate::table::{NextHop, RouteKind};
-use crate::wire::Frame;
+use crate::wire::dissect::dissect_quoted;
+use crate::wire::frame::ETHERNET_LENGTH;
+use crate::wire::originate::{Icmpv4Error, Icmpv6Error, Offending, icmpv4_error, icmpv6_error};
+use crate::wire::segment::Unfinished;
+use crate::wire::{Frame, LinkHeader};
 
-use super::Engine;
 use super::classify::{Seen, Target};
+use super::input::reply_ends;
+use super::track::Sender;
 use super::verdict::Egress;
+use super::{Engine, HostStack};
 
 /// What is wrong with a packet, as its sender is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,39 +24,152 @@ pub(super) enum Complaint {
     /// The packet is longer than this MTU and may not be fragmented.
     TooBig(u32),
     TimeExceeded,
+    ReassemblyTime,
     /// IPv6 only.
-    ParameterProblem { code: u8, pointer: u32 },
+    ParameterProblem {
+        code: u8,
+        pointer: u32,
+    },
+}
+
+/// Longest ICMP error of either family.
+const LONGEST: usize = 1280;
+
+/// How many ICMP errors may be sent: so many a second, and so many at once, as Linux limits
+/// all of a host's (icmp_msgs_per_sec, icmp_msgs_burst).
+const ERRORS_PER_SECOND: u64 = 1000;
+const ERROR_BURST: u64 = 50;
+
+/// The limit on errors, a bucket that fills with time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ErrorLimit {
+    /// Errors that may be sent at once, in thousandths.
+    credit: u64,
+    last: Option<Tick>,
+}
+
+impl ErrorLimit {
+    fn allows(&mut self, now: Tick) -> bool {
+        let full = ERROR_BURST * 1000;
+        self.credit = match self.last {
+            None => full,
+            Some(last) => full.min(self.credit + now.since(last) * ERRORS_PER_SECOND),
+        };
+        self.last = Some(now);
+        let allowed = self.credit >= 1000;
+        if allowed {
+            self.credit -= 1000;
+        }
+        allowed
+    }
 }
 
 impl Engine {
     /// Sends the sender of `frame` an ICMP error, as the host's stack would: where a packet came
     /// to an address of ours, that address speaks; otherwise the one that faces the sender.
-    pub(super) fn tell_sender(&mut self, _now: Tick, frame: &Frame, seen: &Seen, complaint: Complaint) {
+    pub(super) fn tell_sender(&mut self, now: Tick, frame: &Frame, seen: &Seen, complaint: Complaint) {
         let parts = &seen.parts;
-        let Some(hop) = self.way_back(seen) else { return };
+        let link_length = if frame.link_header() == LinkHeader::None { 0 } else { ETHERNET_LENGTH };
+        // What cannot be finished is quoted as it stands.
+        let unfinished = Unfinished::of(frame.offload.checksum, link_length).ok().flatten();
+        let offending = Offending { packet: frame.packet(), unfinished };
         let own = match seen.target {
-            Target::Virtual | Target::Own => parts.destination,
-            Target::Transit => hop.source,
+            Target::Virtual | Target::Own => Some(parts.destination),
+            Target::Transit => None,
         };
-        if own.is_zero() {
-            return;
+        let Some(length) = self.send_error(now, parts.family, parts.source, own, offending, complaint) else { return };
+        // The host's own errors pass the balancer as well: those about a connection whose real
+        // server answers in the VIP's name count as its replies.
+        if let Some((protocol, source, destination)) = reply_ends(seen)
+            && let Some(id) = self.connections.find_reply(parts.family, protocol, destination, source)
+        {
+            let destination = self.connections.get(id).and_then(|connection| connection.destination);
+            self.count_packet(destination, Sender::Server, length);
         }
-        let _ = (frame, complaint, egress_of(parts.family, &hop), own);
     }
 
     /// Tells the sender of a first fragment that the others never came.
-    pub(super) fn tell_reassembly_time(&mut self, _now: Tick, _family: Family, _first: &[u8]) {}
+    pub(super) fn tell_reassembly_time(&mut self, now: Tick, family: Family, first: &[u8]) {
+        let Ok(parts) = dissect_quoted(family, first) else { return };
+        let own = Some(parts.destination);
+        self.send_error(now, family, parts.source, own, Offending::from(first), Complaint::ReassemblyTime);
+    }
 
-    /// The way to the packet's sender.
-    pub(super) fn way_back(&mut self, seen: &Seen) -> Option<NextHop> {
-        let parts = &seen.parts;
-        self.routes.next_hop(&self.network, parts.family, parts.source).filter(|hop| hop.kind == RouteKind::Unicast)
+    /// Queues an error to `to`, from `own` or the address that faces `to`; its length.
+    fn send_error(
+        &mut self,
+        now: Tick,
+        family: Family,
+        to: Address,
+        own: Option<Address>,
+        offending: Offending,
+        complaint: Complaint,
+    ) -> Option<usize> {
+        let hop = self.way_to(family, to)?;
+        let own = own.unwrap_or(hop.source);
+        if own.is_zero() || (self.host_stack == HostStack::Beside && !self.error_limit.allows(now)) {
+            return None;
+        }
+        let identification = self.random.draw() as u16;
+        let out = self.outbox.push(Egress { link: hop.link, family, next_hop: hop.address }, LONGEST)?;
+        let written = match family {
+            Family::V4 => icmpv4(complaint).map(|error| icmpv4_error(offending, error, own, identification, out)),
+            Family::V6 => icmpv6(complaint, offending.packet).map(|error| icmpv6_error(offending, error, own, out)),
+        };
+        match written {
+            Some(Ok(length)) => {
+                self.outbox.shorten_last(length);
+                Some(length)
+            }
+            _ => {
+                self.outbox.cancel_last();
+                None
+            }
+        }
+    }
+
+    /// The way to somebody who sent us a packet.
+    pub(super) fn way_to(&mut self, family: Family, address: Address) -> Option<NextHop> {
+        self.routes.next_hop(&self.network, family, address).filter(|hop| hop.kind == RouteKind::Unicast)
     }
 }
 
-pub(super) fn egress_of(family: Family, hop: &NextHop) -> Egress {
-    Egress { link: hop.link, family, next_hop: hop.address }
+fn icmpv4(complaint: Complaint) -> Option<Icmpv4Error> {
+    Some(match complaint {
+        Complaint::NetUnreachable => Icmpv4Error { kind: 3, code: 0, rest: [0; 4] },
+        Complaint::HostUnreachable => Icmpv4Error::HOST_UNREACHABLE,
+        Complaint::ProtocolUnreachable => Icmpv4Error::PROTOCOL_UNREACHABLE,
+        Complaint::PortUnreachable => Icmpv4Error::PORT_UNREACHABLE,
+        Complaint::TooBig(mtu) => Icmpv4Error::fragmentation_needed(mtu.min(u32::from(u16::MAX)) as u16),
+        Complaint::TimeExceeded => Icmpv4Error::TIME_EXCEEDED,
+        Complaint::ReassemblyTime => Icmpv4Error::REASSEMBLY_TIME_EXCEEDED,
+        Complaint::ParameterProblem { .. } => return None,
+    })
 }
 
-#[allow(dead_code)]
-fn unused(_: Address) {}
+fn icmpv6(complaint: Complaint, packet: &[u8]) -> Option<Icmpv6Error> {
+    Some(match complaint {
+        Complaint::NetUnreachable => Icmpv6Error::NO_ROUTE,
+        Complaint::HostUnreachable => Icmpv6Error::ADDRESS_UNREACHABLE,
+        Complaint::ProtocolUnreachable => Icmpv6Error::protocol_unreachable(packet),
+        Complaint::PortUnreachable => Icmpv6Error::PORT_UNREACHABLE,
+        Complaint::TooBig(mtu) => Icmpv6Error::packet_too_big(mtu),
+        Complaint::TimeExceeded => Icmpv6Error::TIME_EXCEEDED,
+        Complaint::ReassemblyTime => Icmpv6Error::REASSEMBLY_TIME_EXCEEDED,
+        Complaint::ParameterProblem { code, pointer } => Icmpv6Error::parameter_problem(code, pointer),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_limited_and_the_limit_recovers() {
+        let mut limit = ErrorLimit::default();
+        let sent = (0..1000).filter(|_| limit.allows(Tick(5))).count();
+        assert_eq!(sent, 50);
+        assert!(limit.allows(Tick(6)));
+        assert!(!limit.allows(Tick(6)));
+    }
+}

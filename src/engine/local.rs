@@ -1,17 +1,104 @@
 //! Standing in for the host's stack at an address that is ours alone.
 
-use crate::base::Tick;
-use crate::wire::Frame;
+use crate::base::{Family, Protocol, Tick};
+use crate::wire::checksum;
+use crate::wire::fragment::Original;
+use crate::wire::originate::{echo_reply, reset};
+use crate::wire::transport::{tcp, udp};
+use crate::wire::{Dissected, Frame};
 
 use super::Engine;
 use super::classify::Seen;
-use super::verdict::{PassReason, Verdict};
+use super::emit::Complaint;
+use super::related::is_icmp;
+use super::verdict::{Egress, PassReason, Verdict};
+
+/// Protocols that a stack leaves unanswered although it does not speak them.
+const IGMP: Protocol = Protocol(2);
+const UDP_LITE: Protocol = Protocol(136);
+const NO_NEXT_HEADER: Protocol = Protocol(59);
+
+/// Room that a reset takes: IPv6 and TCP headers.
+const RESET_LENGTH: usize = 40 + tcp::LENGTH;
 
 impl Engine {
     /// Answers a packet to an address of ours that no service takes: echo reply, reset, or
     /// unreachable; anything else is left unanswered.
-    pub(super) fn answer(&mut self, _now: Tick, frame: &mut Frame, seen: &Seen, reason: PassReason) -> Verdict {
-        let _ = (frame, seen);
-        Verdict::Pass(reason)
+    pub(super) fn answer(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, reason: PassReason) -> Verdict {
+        let parts = &seen.parts;
+        let answered = match parts.protocol {
+            _ if is_icmp(parts) => self.answer_echo(frame, seen),
+            Protocol::TCP => self.answer_segment(frame, seen),
+            Protocol::UDP => {
+                if !udp_is_sound(frame, parts) {
+                    return Verdict::Pass(reason);
+                }
+                self.tell_sender(now, frame, seen, Complaint::PortUnreachable);
+                true
+            }
+            Protocol::ICMP | Protocol::ICMPV6 | IGMP | UDP_LITE | NO_NEXT_HEADER => false,
+            _ => {
+                self.tell_sender(now, frame, seen, Complaint::ProtocolUnreachable);
+                true
+            }
+        };
+        if answered { Verdict::Consumed } else { Verdict::Pass(reason) }
     }
+
+    fn answer_echo(&mut self, frame: &Frame, seen: &Seen) -> bool {
+        let parts = &seen.parts;
+        let Some(hop) = self.way_to(parts.family, parts.source) else { return false };
+        let egress = Egress { link: hop.link, family: parts.family, next_hop: hop.address };
+        let identification = self.random.draw() as u16;
+        let length = frame.packet_length();
+        let Some(out) = self.outbox.push(egress, length) else { return false };
+        let Ok(length) = echo_reply(frame.packet(), identification, out) else {
+            self.outbox.cancel_last();
+            return false;
+        };
+        if length <= hop.mtu as usize {
+            self.outbox.shorten_last(length);
+            return true;
+        }
+        let reply = out[..length].to_vec();
+        self.outbox.cancel_last();
+        self.send_fragments(&reply, hop.mtu as usize, Original::WHOLE, egress) == Verdict::Consumed
+    }
+
+    fn answer_segment(&mut self, frame: &Frame, seen: &Seen) -> bool {
+        let parts = &seen.parts;
+        let Some(hop) = self.way_to(parts.family, parts.source) else { return false };
+        let egress = Egress { link: hop.link, family: parts.family, next_hop: hop.address };
+        let Some(out) = self.outbox.push(egress, RESET_LENGTH) else { return false };
+        match reset(frame.packet(), frame.offload.checksum, out) {
+            Ok(length) => {
+                self.outbox.shorten_last(length);
+                true
+            }
+            Err(_) => {
+                self.outbox.cancel_last();
+                false
+            }
+        }
+    }
+}
+
+/// Whether a stack would take the datagram at all: length and checksum are right.
+fn udp_is_sound(frame: &Frame, parts: &Dissected) -> bool {
+    let segment = parts.transport(frame.packet());
+    let Some(header) = segment.first_chunk::<{ udp::LENGTH }>() else { return false };
+    let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    if length < udp::LENGTH || length > segment.len() {
+        return false;
+    }
+    if frame.offload.is_partial() {
+        return true;
+    }
+    if header[6..8] == [0, 0] {
+        return parts.family == Family::V4;
+    }
+    checksum::pseudo_header(parts.source, parts.destination, Protocol::UDP.0, length)
+        .add_bytes(&segment[..length])
+        .checksum()
+        .is_zero()
 }

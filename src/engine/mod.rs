@@ -56,6 +56,7 @@ pub use view::{ConnectionView, DestinationView, ServiceView};
 
 use admit::DropRate;
 use conn::ConnectionTable;
+use emit::ErrorLimit;
 use routes::RouteCache;
 use services::Services;
 
@@ -96,6 +97,7 @@ pub struct Engine {
     outbox: Outbox,
     counts: VerdictCounts,
     drop_rate: DropRate,
+    error_limit: ErrorLimit,
     /// Call-IDs of SIP templates.
     call_ids: HashMap<ConnectionId, Box<[u8]>, BuildHasherDefault<DefaultHasher>>,
     /// When connections of deleted destinations are to be looked for.
@@ -123,6 +125,7 @@ impl Engine {
             outbox: Outbox::default(),
             counts: VerdictCounts::default(),
             drop_rate: DropRate::default(),
+            error_limit: ErrorLimit::default(),
             call_ids: HashMap::default(),
             purge_at: None,
             next_housekeeping: Tick::ZERO,

@@ -96,6 +96,7 @@ pub struct Services {
     /// Everything counted, since the start or the last zeroing.
     pub total: Tally,
     seed: u64,
+    order_key: u8,
 }
 
 /// Lowest port that counts as unprivileged: data connections of passive FTP go there.
@@ -121,6 +122,28 @@ impl Services {
     /// The services in the order of their creation.
     pub fn iter(&self) -> impl Iterator<Item = &Service> {
         self.order.iter().filter_map(|&id| self.get(id))
+    }
+
+    /// The services in the order in which the kernel would list them: by the bucket of its hash
+    /// table (which depends on a number it draws for each network namespace), the newest first
+    /// within a bucket, mark services last.
+    pub fn in_kernel_order(&self) -> Vec<&Service> {
+        let mut services: Vec<&Service> = self.iter().collect();
+        services.reverse();
+        services.sort_by_key(|service| match service.key {
+            ServiceKey::Address { protocol, address, port } => {
+                let [high, low] = port.0.to_be_bytes();
+                let folded = Address::from(address).fold() as u8;
+                (0, protocol.0 ^ folded ^ high ^ low ^ self.order_key)
+            }
+            ServiceKey::Mark { mark, .. } => (1, mark as u8 ^ self.order_key),
+        });
+        services
+    }
+
+    /// Chooses the number that [`Services::in_kernel_order`] depends on.
+    pub fn set_order_key(&mut self, key: u8) {
+        self.order_key = key;
     }
 
     pub fn is_empty(&self) -> bool {

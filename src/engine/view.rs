@@ -52,9 +52,9 @@ pub struct ConnectionView {
 }
 
 impl Engine {
-    /// Every service, in the order of creation.
+    /// Every service, in the order the kernel would list them.
     pub fn services(&self) -> impl Iterator<Item = ServiceView> + '_ {
-        self.services.iter().map(|service| ServiceView {
+        self.services.in_kernel_order().into_iter().map(|service| ServiceView {
             key: service.key,
             config: service.config.clone(),
             tally: service.tally,
@@ -88,6 +88,11 @@ impl Engine {
                 tally: destination.tally,
             })
             .collect()
+    }
+
+    /// Chooses the number that the order of services depends on, as the kernel draws one.
+    pub fn set_order_key(&mut self, key: u8) {
+        self.services.set_order_key(key);
     }
 
     /// What was counted of everything since the start or the last zeroing.

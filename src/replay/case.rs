@@ -1,18 +1,25 @@
 //! One transcript, step by step.
 
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::rc::Rc;
+
 use crate::base::Tick;
-use crate::control::message::{Access, Request};
+use crate::control::message::Request;
+use crate::ipvsadm::{self, Io, Program, SystemNames};
 use crate::table::MarkRule;
 
 use super::compare;
-use super::lab::Lab;
+use super::lab::{Lab, Way};
 use super::nft;
 use super::transcript::{Action, Step, Transcript};
 
 /// A transcript being replayed.
 pub struct Case<'a> {
     transcript: &'a Transcript,
-    lab: Lab,
+    lab: Rc<RefCell<Lab>>,
+    /// The order of unsorted listings was found.
+    order_is_known: bool,
     /// What the engine sent and the transcript has not mentioned yet.
     pending: Vec<(&'static str, Vec<u8>)>,
     /// The frame that led to what is pending.
@@ -21,7 +28,13 @@ pub struct Case<'a> {
 
 impl<'a> Case<'a> {
     pub fn new(transcript: &'a Transcript) -> Case<'a> {
-        Case { transcript, lab: Lab::new(transcript.mtu), pending: Vec::new(), cause: None }
+        Case {
+            transcript,
+            lab: Rc::new(RefCell::new(Lab::new(transcript.mtu))),
+            order_is_known: false,
+            pending: Vec::new(),
+            cause: None,
+        }
     }
 
     /// # Errors
@@ -37,8 +50,8 @@ impl<'a> Case<'a> {
     fn step(&mut self, step: &'a Step) -> Result<(), String> {
         if !matches!(step.action, Action::Out { .. } | Action::Nothing) {
             self.nothing_left()?;
-            self.lab.set_clock(Tick(step.at));
-            let late = self.lab.drain();
+            self.lab.borrow_mut().set_clock(Tick(step.at));
+            let late = self.lab.borrow_mut().drain();
             self.pending.extend(late);
         }
         match &step.action {
@@ -53,7 +66,7 @@ impl<'a> Case<'a> {
             }
             Action::In { link, frame } => {
                 self.cause = Some(frame);
-                self.pending = self.lab.inject(link, frame);
+                self.pending = self.lab.borrow_mut().inject(link, frame);
                 Ok(())
             }
             Action::Out { link, frame } => {
@@ -83,23 +96,109 @@ impl<'a> Case<'a> {
     }
 
     fn ask(&mut self, request: Request, what: &str) -> Result<(), String> {
-        match self.lab.ask(request) {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(errno)) => Err(format!("{what} was refused: {errno}")),
-            Err(error) => Err(error.to_string()),
-        }
+        let answer = self.lab.borrow_mut().ask(request);
+        answer.map(|_| ()).map_err(|errno| format!("{what} was refused: {errno}"))
     }
 
     /// Notes are for people, except those that say what else was done to the director.
     fn note(&mut self, note: &str) -> Result<(), String> {
         if let Some(network) = note.strip_suffix(" is local to the director") {
-            self.lab.add_local(network.parse()?);
+            self.lab.borrow_mut().add_local(network.parse()?);
         }
         Ok(())
     }
 
+    /// Runs a command; output, messages and exit status must be the recorded ones.
     fn ipvsadm(&mut self, arguments: &str, status: i32, stdout: &str, stderr: &str) -> Result<(), String> {
-        let _ = (arguments, status, stdout, stderr);
+        let mut got = self.call(arguments)?;
+        if got.stdout != stdout && arguments.contains("--nosort") {
+            got = self.find_order(arguments, stdout, got)?;
+        }
+        if let Some(difference) = compare::listings(arguments, stdout, &got.stdout) {
+            return Err(difference);
+        }
+        if got.stderr != stderr {
+            return Err(format!("`ipvsadm {arguments}' says {:?} instead of {stderr:?}", got.stderr));
+        }
+        if i32::from(got.status) != status {
+            return Err(format!("`ipvsadm {arguments}' exits with {} instead of {status}", got.status));
+        }
         Ok(())
+    }
+
+    /// The kernel lists services in the order of a hash table whose key it draws at random. Any
+    /// of its 256 orders will do, but it must be the same one throughout a case.
+    fn find_order(&mut self, arguments: &str, stdout: &str, first: Called) -> Result<Called, String> {
+        if self.order_is_known {
+            return Ok(first);
+        }
+        for key in 0..=u8::MAX {
+            self.lab.borrow_mut().director.set_order_key(key);
+            let got = self.call(arguments)?;
+            if got.stdout == stdout {
+                self.order_is_known = true;
+                return Ok(got);
+            }
+        }
+        Ok(first)
+    }
+
+    fn call(&mut self, arguments: &str) -> Result<Called, String> {
+        let words = std::iter::once(OsString::from("ipvsadm")).chain(words(arguments)?.into_iter().map(OsString::from));
+        let words: Vec<OsString> = words.collect();
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let lab = self.lab.clone();
+        let status = ipvsadm::run(
+            Program::Ipvsadm,
+            &words,
+            &mut Io { input: &mut std::io::empty(), output: &mut stdout, errors: &mut stderr },
+            &mut SystemNames::default(),
+            &mut || Ok(Box::new(Way(lab.clone()))),
+        );
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Called { status, stdout: text(stdout), stderr: text(stderr) })
+    }
+}
+
+/// What a command did.
+struct Called {
+    status: u8,
+    stdout: String,
+    stderr: String,
+}
+
+/// Splits a recorded command line as the shell did that it was given to.
+fn words(line: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut characters = line.chars();
+    while let Some(character) = characters.next() {
+        match (quote, character) {
+            (Some(mark), _) if character == mark => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(character);
+                word.get_or_insert_default();
+            }
+            (None | Some('"'), '\\') => word.get_or_insert_default().extend(characters.next()),
+            (None, character) if character.is_whitespace() => words.extend(word.take()),
+            (_, character) => word.get_or_insert_default().push(character),
+        }
+    }
+    if quote.is_some() {
+        return Err(format!("a quotation mark in `{line}' is not closed"));
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_split_as_a_shell_does() {
+        assert_eq!(words(" -A  -t 1.1.1.1:80 -b '' \"a b\"c").unwrap(), ["-A", "-t", "1.1.1.1:80", "-b", "", "a bc"]);
+        assert!(words("'open").is_err());
     }
 }

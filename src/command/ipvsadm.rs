@@ -1,0 +1,46 @@
+//! Running as ipvsadm, ipvsadm-save or ipvsadm-restore.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use crate::control::message::{Access, Request};
+use crate::control::socket::Client;
+use crate::ipvsadm::{self, ConnectError, Io, Program, SystemNames};
+use crate::run;
+use crate::table::Errno;
+
+/// Set to 0, no director is started where none runs; to 1, one is, also for `ulvs ipvsadm`.
+const AUTOSTART: &str = "ULVS_AUTOSTART";
+
+/// Runs a program of the ipvsadm package.
+pub fn run(program: Program, called_as: OsString, arguments: Vec<OsString>) -> ExitCode {
+    let words: Vec<OsString> = std::iter::once(called_as).chain(arguments).collect();
+    let mut io = Io { input: &mut io::stdin(), output: &mut io::stdout(), errors: &mut io::stderr() };
+    ExitCode::from(ipvsadm::run(program, &words, &mut io, &mut SystemNames::default(), &mut connect))
+}
+
+/// Connects to this namespace's director, and starts one where none runs.
+fn connect() -> Result<Box<dyn Access>, ConnectError> {
+    let client = match Client::connect() {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            let autostart = std::env::var(AUTOSTART).map_or(true, |value| value != "0");
+            if !autostart {
+                let hint = "no director runs in this network namespace; start one with `ulvs run`".to_owned();
+                return Err(ConnectError::NoDirector { hint });
+            }
+            run::ensure().map_err(|error| ConnectError::NoDirector { hint: error.to_string() })?;
+            Client::connect()
+        }
+        outcome => outcome,
+    };
+    let mut client = client.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => ConnectError::NotPermitted,
+        _ => ConnectError::Broken(error),
+    })?;
+    match client.ask(Request::Info) {
+        Ok(Err(Errno::EPERM)) => Err(ConnectError::NotPermitted),
+        Ok(_) => Ok(Box::new(client)),
+        Err(error) => Err(ConnectError::Broken(error)),
+    }
+}
