@@ -4,8 +4,12 @@ pub mod fragment;
 pub mod frame;
 pub mod offload;
 pub mod originate;
+mod outline;
 pub mod reassembly;
+#[cfg(test)]
+mod second_opinion;
 pub mod segment;
+mod sum;
 
 pub use frame::{EtherType, Frame, LinkHeader};
 pub use offload::Offload;
