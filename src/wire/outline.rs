@@ -3,13 +3,19 @@
 //! Lengths are believed only as far as they agree with the bytes that are there. Bytes behind
 //! the packet's own length (Ethernet padding) are left out.
 
+use pnet::packet::ipv4::Ipv4Packet;
+use pnet::packet::ipv6::Ipv6Packet;
+
 use crate::base::Family;
 
 /// Length of an IPv4 header without options.
 pub(crate) const IPV4_LENGTH: usize = 20;
 pub(crate) const IPV6_LENGTH: usize = 40;
-/// Length of the IPv6 fragment header.
+/// Length of the IPv6 fragment header, and the unit of fragment offsets.
 pub(crate) const FRAGMENT_HEADER_LENGTH: usize = 8;
+pub(crate) const FRAGMENT_UNIT: usize = 8;
+/// Every link carries IPv6 packets of this length.
+pub(crate) const IPV6_MINIMUM_MTU: usize = 1280;
 /// The longest IPv4 packet, and the longest IPv6 payload.
 pub(crate) const MAX_LENGTH: usize = 65535;
 /// Both addresses as they stand in an IPv4 header.
@@ -24,6 +30,33 @@ pub(crate) fn family(packet: &[u8]) -> Option<Family> {
         6 => Some(Family::V6),
         _ => None,
     }
+}
+
+/// The length that an IP packet gives itself; `None` where it is not whole. Nothing else is checked.
+fn believed_length(packet: &[u8], own: usize, header: usize) -> Option<usize> {
+    (header <= own && own <= packet.len()).then_some(own)
+}
+
+/// An IPv4 packet that is as long as it says, without padding, and the length of its header.
+pub(crate) fn ipv4(packet: &[u8]) -> Option<(&[u8], usize)> {
+    let view = Ipv4Packet::new(packet)?;
+    let header = usize::from(view.get_header_length()) * 4;
+    if view.get_version() != 4 || header < IPV4_LENGTH {
+        return None;
+    }
+    let length = believed_length(packet, usize::from(view.get_total_length()), header)?;
+    Some((&packet[..length], header))
+}
+
+/// An IPv6 packet that is as long as it says, without padding.
+pub(crate) fn ipv6(packet: &[u8]) -> Option<&[u8]> {
+    let view = Ipv6Packet::new(packet)?;
+    if view.get_version() != 6 {
+        return None;
+    }
+    let own = IPV6_LENGTH + usize::from(view.get_payload_length());
+    let length = believed_length(packet, own, IPV6_LENGTH)?;
+    Some(&packet[..length])
 }
 
 /// Next Header numbers of the extension headers that Linux steps over.
@@ -102,18 +135,35 @@ fn is_extension(kind: u8) -> bool {
 
 /// The IPv6 fragment header (RFC 8200 section 4.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FragmentHeader {
+pub(crate) struct FragmentHeader {
+    /// Next Header number of what was fragmented.
+    pub(crate) kind: u8,
     /// In bytes, a multiple of 8.
-    offset: usize,
+    pub(crate) offset: usize,
+    pub(crate) more: bool,
+    pub(crate) identification: u32,
 }
 
 impl FragmentHeader {
     const OFFSET_MASK: u16 = 0xfff8;
+    const MORE: u16 = 1;
 
     /// Reads the header that begins at `at`; `None` where it is cut short.
-    fn read(packet: &[u8], at: usize) -> Option<FragmentHeader> {
-        let &[_, _, high, low, ..] = packet.get(at..)?.first_chunk::<FRAGMENT_HEADER_LENGTH>()?;
-        Some(FragmentHeader { offset: usize::from(u16::from_be_bytes([high, low]) & Self::OFFSET_MASK) })
+    pub(crate) fn read(packet: &[u8], at: usize) -> Option<FragmentHeader> {
+        let &[kind, _, high, low, a, b, c, d] = packet.get(at..)?.first_chunk::<FRAGMENT_HEADER_LENGTH>()?;
+        let field = u16::from_be_bytes([high, low]);
+        Some(FragmentHeader {
+            kind,
+            offset: usize::from(field & Self::OFFSET_MASK),
+            more: field & Self::MORE != 0,
+            identification: u32::from_be_bytes([a, b, c, d]),
+        })
+    }
+
+    pub(crate) fn write(self) -> [u8; FRAGMENT_HEADER_LENGTH] {
+        let [high, low] = (self.offset as u16 & Self::OFFSET_MASK | u16::from(self.more)).to_be_bytes();
+        let [a, b, c, d] = self.identification.to_be_bytes();
+        [self.kind, 0, high, low, a, b, c, d]
     }
 }
 
@@ -127,6 +177,24 @@ mod tests {
         packet.resize(IPV6_LENGTH, 0xfd);
         packet.extend_from_slice(payload);
         packet
+    }
+
+    #[test]
+    fn lengths_are_believed_only_if_the_bytes_are_there() {
+        let mut packet = [0u8; 60];
+        packet[0] = 0x45;
+        packet[3] = 40;
+        assert_eq!(ipv4(&packet).map(|(whole, header)| (whole.len(), header)), Some((40, 20)));
+        assert!(ipv4(&packet[..39]).is_none(), "longer than the frame");
+        packet[3] = 19;
+        assert!(ipv4(&packet).is_none(), "shorter than its header");
+        packet[0] = 0x44;
+        assert!(ipv4(&packet).is_none(), "a header of 16 bytes");
+        packet[0] = 0x65;
+        assert!(ipv4(&packet).is_none(), "another version");
+        let whole = ipv6_packet(59, &[]);
+        assert!(ipv6(&whole).is_some());
+        assert!(ipv6(&whole[..39]).is_none());
     }
 
     #[test]
@@ -147,15 +215,18 @@ mod tests {
 
     #[test]
     fn a_later_fragment_has_no_upper_layer() {
-        assert_eq!(Chain::upper_layer(&ipv6_packet(44, &[17, 0, 0, 8, 0, 0, 0, 7])), None);
-        let first = ipv6_packet(44, &[17, 0, 0, 1, 0, 0, 0, 7]);
-        assert_eq!(Chain::upper_layer(&first).map(|link| link.kind), Some(17));
+        let later = FragmentHeader { kind: 17, offset: 8, more: false, identification: 7 };
+        assert_eq!(Chain::upper_layer(&ipv6_packet(44, &later.write())), None);
+        let first = FragmentHeader { offset: 0, more: true, ..later };
+        assert_eq!(Chain::upper_layer(&ipv6_packet(44, &first.write())).map(|link| link.kind), Some(17));
+        assert_eq!(FragmentHeader::read(&first.write(), 0), Some(first));
     }
 
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = family(&bytes);
+            let _ = ipv4(&bytes);
+            let _ = ipv6(&bytes);
             prop_assert!(Chain::new(&bytes).count() < 100);
         }
     }
