@@ -145,6 +145,8 @@ pub(crate) struct FragmentHeader {
 }
 
 impl FragmentHeader {
+    /// Where the offset stands in the header: what a parameter problem points at.
+    pub(crate) const OFFSET_FIELD: usize = 2;
     const OFFSET_MASK: u16 = 0xfff8;
     const MORE: u16 = 1;
 

@@ -59,3 +59,19 @@ pub(super) fn check(packet: &[u8]) -> Result<(), String> {
         (None, _) => Ok(()),
     }
 }
+
+/// The frames of a recorded transcript as IP packets: each one in, with those that came out because of it.
+pub(super) fn exchanges(transcript: &str) -> Vec<(Vec<u8>, Vec<Vec<u8>>)> {
+    const ETHERNET: usize = 14;
+    let transcript: serde_json::Value = serde_json::from_str(transcript).expect("a transcript is JSON");
+    let mut exchanges: Vec<(Vec<u8>, Vec<Vec<u8>>)> = Vec::new();
+    for step in transcript["steps"].as_array().expect("a transcript has steps") {
+        let Some(frame) = step["frame"].as_str() else { continue };
+        let packet = bytes(frame).split_off(ETHERNET);
+        match exchanges.last_mut() {
+            Some((_, out)) if !step["out"].is_null() => out.push(packet),
+            _ => exchanges.push((packet, Vec::new())),
+        }
+    }
+    exchanges
+}
