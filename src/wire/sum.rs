@@ -63,6 +63,11 @@ impl Sum {
             checksum => checksum,
         }
     }
+
+    /// Whether this sum, taken over a range with its checksum in place, says that it is intact.
+    pub(crate) fn verifies(self) -> bool {
+        self.folded() == [0xff; CHECKSUM_LENGTH]
+    }
 }
 
 #[cfg(test)]
