@@ -211,7 +211,8 @@ impl Datagram {
     fn read(&self, pages: &Pages, mut at: usize, mut bytes: &mut [u8]) {
         while let (false, Some(page)) = (bytes.is_empty(), self.pages[at / PAGE_LENGTH]) {
             let there = &pages.page(page)[at % PAGE_LENGTH..];
-            let (now, later) = std::mem::take(&mut bytes).split_at_mut(there.len().min(bytes.len()));
+            let length = there.len().min(bytes.len());
+            let (now, later) = std::mem::take(&mut bytes).split_at_mut(length);
             now.copy_from_slice(&there[..now.len()]);
             (at, bytes) = (at + now.len(), later);
         }

@@ -18,7 +18,8 @@ impl PageId {
 /// The pool. Pages are allocated when first needed and never given back to the system.
 #[derive(Debug)]
 pub(super) struct Pages {
-    pages: Vec<Box<[u8; PAGE_LENGTH]>>,
+    /// Each on its own, so that none moves when there are more.
+    pages: Vec<Box<[u8]>>,
     free: Vec<PageId>,
     limit: usize,
 }
@@ -47,7 +48,7 @@ impl Pages {
         if self.pages.len() >= self.limit {
             return None;
         }
-        self.pages.push(Box::new([0; PAGE_LENGTH]));
+        self.pages.push(vec![0; PAGE_LENGTH].into_boxed_slice());
         NonZeroU32::new(self.pages.len() as u32).map(PageId)
     }
 
@@ -56,11 +57,11 @@ impl Pages {
         self.free.push(id);
     }
 
-    pub(super) fn page(&self, id: PageId) -> &[u8; PAGE_LENGTH] {
+    pub(super) fn page(&self, id: PageId) -> &[u8] {
         &self.pages[id.index()]
     }
 
-    pub(super) fn page_mut(&mut self, id: PageId) -> &mut [u8; PAGE_LENGTH] {
+    pub(super) fn page_mut(&mut self, id: PageId) -> &mut [u8] {
         &mut self.pages[id.index()]
     }
 }
