@@ -63,6 +63,16 @@ struct State {
     reported: Option<PortEvent>,
 }
 
+impl State {
+    /// A frame passed, so the link is up; but no frame brings back one that was deleted.
+    #[inline]
+    fn passed(&mut self) {
+        if self.reported == Some(PortEvent::Down) {
+            self.reported = None;
+        }
+    }
+}
+
 impl Ports {
     pub fn new() -> Ports {
         Ports::default()
@@ -121,7 +131,7 @@ impl Ports {
         };
         match input.frame(index, link) {
             Ok(frame) => {
-                state.reported = None;
+                state.passed();
                 let header = if frame.link_header() == LinkHeader::None { 0 } else { ETHERNET_LENGTH };
                 state.counters.count_received(header + frame.packet_length());
                 Ok(frame)
@@ -199,6 +209,8 @@ impl Ports {
     }
 
     /// Asks what befell `link`, after its descriptor reported an error or a hang-up.
+    ///
+    /// The kernel gives no sign when a link that is down is deleted: ask again now and then while it is.
     pub fn examine(&mut self, link: LinkId) {
         if let Some(event) = self.inputs.of_mut(link).and_then(Input::examine) {
             self.report(link, event);
@@ -243,7 +255,7 @@ impl Ports {
         let sent = state.counters.sent;
         let outcome = output.flush(&self.inputs, &mut state.counters);
         if state.counters.sent != sent {
-            state.reported = None;
+            state.passed();
         }
         if let Err(event) = outcome {
             self.report(LinkId(index as u32), event);

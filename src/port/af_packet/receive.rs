@@ -68,12 +68,12 @@ impl PacketInput {
     }
 
     pub fn examine(&mut self) -> Option<PortEvent> {
-        let error = self.socket.take_error().ok().flatten()?;
-        // The kernel says "network is down" both for a link that went down and for one that was deleted; in
-        // the second case the socket is bound to nothing any more.
+        let error = self.socket.take_error().ok().flatten();
+        // The kernel says "network is down" both for a link that went down and for one that was deleted, and
+        // nothing where a link is deleted that was down before; then the socket is bound to nothing any more.
         match self.socket.binding() {
             Ok(binding) if binding.interface.is_none() => Some(PortEvent::Gone),
-            _ => Failure::of(&error).event(),
+            _ => Failure::of(&error?).event(),
         }
     }
 

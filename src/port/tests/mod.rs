@@ -5,3 +5,4 @@
 mod fanout;
 mod lab;
 mod packet;
+mod transfer;
