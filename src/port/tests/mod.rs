@@ -6,3 +6,4 @@ mod fanout;
 mod lab;
 mod packet;
 mod transfer;
+mod tun;
