@@ -173,7 +173,7 @@ impl MemoryInput {
         self.slots.clear();
     }
 
-    pub fn examine(&mut self) -> Option<PortEvent> {
+    pub fn examine(&mut self, _: &mut Counters) -> Option<PortEvent> {
         event(lock(&self.shared).state)
     }
 }

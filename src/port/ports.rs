@@ -7,7 +7,7 @@ use crate::base::LinkId;
 use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::{Frame, LinkHeader, Offload};
 
-use super::af_packet::{self, PacketOptions};
+use super::af_packet::{self, Adjustment, PacketOptions};
 use super::counters::{Counters, PortDrop};
 use super::envelope::{Held, packet_offload, seal};
 use super::error::PortError;
@@ -208,11 +208,21 @@ impl Ports {
         }
     }
 
-    /// Asks what befell `link`, after its descriptor reported an error or a hang-up.
+    /// Changes what the port of `link` receives, while it goes on receiving. A link without a port, or with one
+    /// of another kind, has nothing to change.
+    pub fn adjust(&mut self, link: LinkId, adjustment: &Adjustment<'_>) -> Result<(), PortError> {
+        self.inputs.of_mut(link).map_or(Ok(()), |input| input.adjust(adjustment))
+    }
+
+    /// Asks what befell `link`, after its descriptor reported an error or a hang-up, and brings the count of
+    /// what the kernel dropped up to date.
     ///
     /// The kernel gives no sign when a link that is down is deleted: ask again now and then while it is.
     pub fn examine(&mut self, link: LinkId) {
-        if let Some(event) = self.inputs.of_mut(link).and_then(Input::examine) {
+        let (Some(input), Some(state)) = (self.inputs.of_mut(link), self.states.get_mut(link.index())) else {
+            return;
+        };
+        if let Some(event) = input.examine(&mut state.counters) {
             self.report(link, event);
         }
     }

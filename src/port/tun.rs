@@ -133,7 +133,7 @@ impl TunInput {
         self.lengths.clear();
     }
 
-    pub fn examine(&mut self) -> Option<PortEvent> {
+    pub fn examine(&mut self, _: &mut Counters) -> Option<PortEvent> {
         let error = sys::tun::check_attached(&self.reader).err()?;
         Failure::of(&error).event()
     }

@@ -4,7 +4,9 @@ use std::thread;
 
 use super::lab::*;
 use crate::base::{LinkId, Mac};
-use crate::port::{Counters, Held, PacketOptions, Port, PortDrop, PortError, PortEvent, Ports, Queueing, Reception};
+use crate::port::{
+    Adjustment, Counters, Held, PacketOptions, Port, PortDrop, PortError, PortEvent, Ports, Queueing, Reception,
+};
 use crate::wire::{EtherType, LinkHeader, Offload};
 
 const B_TO_A: LinkHeader = LinkHeader::Ethernet { destination: MAC_A, source: MAC_B, kind: EtherType::IPV4 };
@@ -297,6 +299,9 @@ fn other_hosts_frames_come_when_asked_for() {
         for reception in [Reception::Promiscuous, Reception::Addresses(vec![Mac([0, 0, 0x5e, 0, 1, 7]), group])] {
             Port::packet(&PacketOptions { reception, ..options("right") }).unwrap();
         }
+        let mut ports = both_ports();
+        ports.adjust(B, &Adjustment::Receive(group)).unwrap();
+        ports.adjust(B, &Adjustment::Ignore(group)).unwrap();
     });
 }
 
