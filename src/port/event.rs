@@ -4,7 +4,7 @@ use std::io;
 
 use super::counters::PortDrop;
 
-/// A link changed; each change is reported once.
+/// What became of a link; reported once, and again only after frames have passed in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PortEvent {
     /// The link is down. The port resumes by itself when it comes up again.

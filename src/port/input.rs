@@ -5,8 +5,10 @@ use std::os::fd::RawFd;
 use crate::base::LinkId;
 use crate::wire::Frame;
 
+use super::af_packet::Adjustment;
 use super::af_packet::receive::PacketInput;
 use super::counters::{Counters, PortDrop};
+use super::error::PortError;
 use super::event::PortEvent;
 use super::memory::MemoryInput;
 use super::tun::TunInput;
@@ -63,9 +65,17 @@ impl Input {
         each!(self, input => input.release(counters))
     }
 
-    /// Asks what is wrong, after the descriptor reported an error.
-    pub fn examine(&mut self) -> Option<PortEvent> {
-        each!(self, input => input.examine())
+    /// Changes what is received, where that is the port's to choose.
+    pub fn adjust(&mut self, adjustment: &Adjustment<'_>) -> Result<(), PortError> {
+        match self {
+            Input::Packet(input) => input.adjust(adjustment),
+            Input::Tun(_) | Input::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Asks what is wrong, and what the kernel has lost.
+    pub fn examine(&mut self, counters: &mut Counters) -> Option<PortEvent> {
+        each!(self, input => input.examine(counters))
     }
 }
 

@@ -173,7 +173,7 @@ impl MemoryInput {
         self.slots.clear();
     }
 
-    pub fn examine(&mut self) -> Option<PortEvent> {
+    pub fn examine(&mut self, _: &mut Counters) -> Option<PortEvent> {
         event(lock(&self.shared).state)
     }
 }
@@ -234,3 +234,139 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 const _: () = assert!(HEADROOM >= ETHERNET_LENGTH, "an Ethernet frame's packet has even more room");
+
+#[cfg(test)]
+mod tests {
+    use super::super::envelope::Held;
+    use super::super::ports::Ports;
+    use super::*;
+    use crate::base::Mac;
+    use crate::wire::offload::{Completion, Segmentation};
+    use crate::wire::{EtherType, LinkHeader};
+
+    const A: LinkId = LinkId(0);
+    const B: LinkId = LinkId(3);
+    const HEADER: LinkHeader =
+        LinkHeader::Ethernet { destination: Mac([2; 6]), source: Mac([4; 6]), kind: EtherType::IPV4 };
+
+    fn two_wires(first: WireKind, second: WireKind) -> (Ports, Far, Far) {
+        let mut ports = Ports::new();
+        let ((a, far_a), (b, far_b)) = (wire(first).unwrap(), wire(second).unwrap());
+        ports.insert(A, a);
+        ports.insert(B, b);
+        (ports, far_a, far_b)
+    }
+
+    fn plain(bytes: &[u8]) -> MemoryFrame {
+        MemoryFrame { bytes: bytes.to_vec(), offload: Offload::NONE }
+    }
+
+    #[test]
+    fn a_frame_keeps_its_metadata_from_a_bare_wire_to_ethernet() {
+        let (mut ports, far_a, far_b) = two_wires(WireKind::Bare, WireKind::Ethernet);
+        let offload = Offload {
+            checksum: Completion::Partial { start: 20, offset: 16 },
+            segmentation: Segmentation::Tcp4 { ecn: false },
+            segment_size: 1000,
+            header_length: 40,
+        };
+        far_a.deliver(MemoryFrame { bytes: vec![0x45; 3000], offload });
+        assert_eq!(ports.ready(A, 10), 1);
+        let frame = ports.frame(A, 0).unwrap();
+        let held = Held::of(0, &frame);
+        ports.send(B, &held, HEADER).unwrap();
+        assert_eq!(far_b.collect(), None, "frames leave at the flush");
+        ports.flush();
+        let frame = far_b.collect().unwrap();
+        assert_eq!(frame.bytes.len(), 3014);
+        assert_eq!(frame.bytes[..14], [2, 2, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 8, 0]);
+        assert_eq!(frame.offload.checksum, Completion::Partial { start: 34, offset: 16 });
+        assert_eq!(frame.offload.header_length, 54);
+    }
+
+    #[test]
+    fn frames_of_slots_and_copies_leave_in_the_order_they_were_sent() {
+        let (mut ports, far_a, far_b) = two_wires(WireKind::Bare, WireKind::Bare);
+        for number in 0..100 {
+            far_a.deliver(plain(&[number; 20]));
+        }
+        assert_eq!(ports.ready(A, 200), 100);
+        for index in 0..100 {
+            let held = Held::of(index, &ports.frame(A, index).unwrap());
+            ports.send(B, &held, LinkHeader::None).unwrap();
+            ports.send_copy(B, &[100 + index as u8; 20], Offload::NONE, LinkHeader::None).unwrap();
+        }
+        ports.flush();
+        let order: Vec<u8> = std::iter::from_fn(|| far_b.collect()).map(|frame| frame.bytes[0]).collect();
+        assert_eq!(order, (0..100).flat_map(|number| [number, 100 + number]).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn what_cannot_leave_is_counted_where_it_can_be_seen() {
+        let (mut ports, far_a, _far_b) = two_wires(WireKind::Bare, WireKind::Ethernet);
+        far_a.deliver(plain(&[0x45; 20]));
+        ports.ready(A, 1);
+        let held = Held::of(0, &ports.frame(A, 0).unwrap());
+        assert_eq!(ports.send(LinkId(77), &held, HEADER), Err(PortDrop::NoLink));
+        assert_eq!(ports.counters(A).unwrap().dropped(PortDrop::NoLink), 1);
+        assert_eq!(ports.send(B, &held, LinkHeader::None), Err(PortDrop::NoAddress));
+        assert_eq!(ports.send_copy(B, &[0; 20], Offload::NONE, LinkHeader::None), Err(PortDrop::NoAddress));
+        assert_eq!(ports.counters(B).unwrap().dropped(PortDrop::NoAddress), 2);
+        let mut frame = ports.frame(A, 0).unwrap();
+        frame.prepend(HEADROOM - 4).unwrap();
+        let held = Held::of(0, &frame);
+        assert_eq!(ports.send(B, &held, HEADER), Err(PortDrop::NoHeadroom));
+        ports.flush();
+        assert_eq!(ports.counters(B).unwrap().sent, 0);
+        ports.remove(B);
+        assert_eq!(ports.send_copy(B, &[0; 20], Offload::NONE, HEADER), Err(PortDrop::NoLink));
+        assert_eq!(ports.counters(B).unwrap().dropped(PortDrop::NoLink), 1);
+    }
+
+    #[test]
+    fn full_queues_lose_the_newest() {
+        let (mut ports, far_a, far_b) = two_wires(WireKind::Bare, WireKind::Bare);
+        assert!((0..QUEUE).all(|_| far_a.deliver(plain(&[1]))));
+        assert!(!far_a.deliver(plain(&[2])));
+        assert_eq!(ports.ready(A, 1), 1);
+        assert_eq!(ports.counters(A).unwrap().dropped(PortDrop::RingFull), 1);
+        for _ in 0..QUEUE + 3 {
+            ports.send_copy(B, &[3], Offload::NONE, LinkHeader::None).unwrap();
+        }
+        ports.flush();
+        assert_eq!(ports.counters(B).unwrap().dropped(PortDrop::QueueFull), 3);
+        assert_eq!(std::iter::from_fn(|| far_b.collect()).count(), QUEUE);
+    }
+
+    #[test]
+    fn a_wire_that_goes_is_reported_once() {
+        let (mut ports, _far_a, far_b) = two_wires(WireKind::Bare, WireKind::Bare);
+        let send = |ports: &mut Ports| {
+            ports.send_copy(B, &[3], Offload::NONE, LinkHeader::None).unwrap();
+            ports.flush();
+        };
+        far_b.set_state(WireState::Down);
+        send(&mut ports);
+        send(&mut ports);
+        ports.examine(B);
+        assert_eq!((ports.event(), ports.event()), (Some((B, PortEvent::Down)), None));
+        far_b.set_state(WireState::Up);
+        send(&mut ports);
+        far_b.set_state(WireState::Gone);
+        ports.examine(B);
+        send(&mut ports);
+        assert_eq!((ports.event(), ports.event()), (Some((B, PortEvent::Gone)), None));
+        let counters = ports.counters(B).unwrap();
+        assert_eq!(counters.drops().collect::<Vec<_>>(), [(PortDrop::LinkDown, 2), (PortDrop::LinkGone, 1)]);
+        assert_eq!(counters.sent, 1);
+    }
+
+    #[test]
+    fn a_short_frame_is_a_drop() {
+        let (mut ports, far_a, _far_b) = two_wires(WireKind::Ethernet, WireKind::Bare);
+        far_a.deliver(plain(&[0; 13]));
+        assert_eq!(ports.ready(A, 5), 1);
+        assert_eq!(ports.frame(A, 0).err(), Some(PortDrop::Short));
+        assert_eq!(ports.counters(A).unwrap().dropped(PortDrop::Short), 1);
+    }
+}

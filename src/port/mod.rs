@@ -25,7 +25,7 @@
 //! |---|---|---|
 //! | `ready`, `frame`, `send` | no system call (TUN: a read each) | a frame, which is counted |
 //! | `flush` | one system call a link and 64 frames (TUN: a write each) | frames, which are counted |
-//! | `examine`, `insert`, `remove` | several system calls | |
+//! | `examine`, `adjust`, `insert`, `remove` | several system calls | |
 //!
 //! Rules kept: nothing here waits. A port that is full, slow or gone counts what it loses by
 //! [`PortDrop`] and serves the others on. Frames leave a link in the order they were sent to it.
@@ -71,7 +71,7 @@ mod sys;
 mod tests;
 pub mod tun;
 
-pub use af_packet::{Fanout, FanoutGroup, PacketOptions, Queueing, Reception};
+pub use af_packet::{Adjustment, Fanout, FanoutGroup, PacketOptions, Queueing, Reception};
 pub use counters::{Counters, PortDrop};
 pub use envelope::{Held, packet_offload};
 pub use error::PortError;

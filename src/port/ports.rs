@@ -7,7 +7,7 @@ use crate::base::LinkId;
 use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::{Frame, LinkHeader, Offload};
 
-use super::af_packet::{self, PacketOptions};
+use super::af_packet::{self, Adjustment, PacketOptions};
 use super::counters::{Counters, PortDrop};
 use super::envelope::{Held, packet_offload, seal};
 use super::error::PortError;
@@ -61,6 +61,16 @@ struct State {
     counters: Counters,
     /// What was last reported and is not known to be over.
     reported: Option<PortEvent>,
+}
+
+impl State {
+    /// A frame passed, so the link is up; but no frame brings back one that was deleted.
+    #[inline]
+    fn passed(&mut self) {
+        if self.reported == Some(PortEvent::Down) {
+            self.reported = None;
+        }
+    }
 }
 
 impl Ports {
@@ -121,7 +131,7 @@ impl Ports {
         };
         match input.frame(index, link) {
             Ok(frame) => {
-                state.reported = None;
+                state.passed();
                 let header = if frame.link_header() == LinkHeader::None { 0 } else { ETHERNET_LENGTH };
                 state.counters.count_received(header + frame.packet_length());
                 Ok(frame)
@@ -198,9 +208,21 @@ impl Ports {
         }
     }
 
-    /// Asks what befell `link`, after its descriptor reported an error or a hang-up.
+    /// Changes what the port of `link` receives, while it goes on receiving. A link without a port, or with one
+    /// of another kind, has nothing to change.
+    pub fn adjust(&mut self, link: LinkId, adjustment: &Adjustment<'_>) -> Result<(), PortError> {
+        self.inputs.of_mut(link).map_or(Ok(()), |input| input.adjust(adjustment))
+    }
+
+    /// Asks what befell `link`, after its descriptor reported an error or a hang-up, and brings the count of
+    /// what the kernel dropped up to date.
+    ///
+    /// The kernel gives no sign when a link that is down is deleted: ask again now and then while it is.
     pub fn examine(&mut self, link: LinkId) {
-        if let Some(event) = self.inputs.of_mut(link).and_then(Input::examine) {
+        let (Some(input), Some(state)) = (self.inputs.of_mut(link), self.states.get_mut(link.index())) else {
+            return;
+        };
+        if let Some(event) = input.examine(&mut state.counters) {
             self.report(link, event);
         }
     }
@@ -243,7 +265,7 @@ impl Ports {
         let sent = state.counters.sent;
         let outcome = output.flush(&self.inputs, &mut state.counters);
         if state.counters.sent != sent {
-            state.reported = None;
+            state.passed();
         }
         if let Err(event) = outcome {
             self.report(LinkId(index as u32), event);

@@ -73,8 +73,7 @@ pub(super) fn open(options: &TunOptions) -> Result<(TunInput, TunOutput), PortEr
     let device = configure(&configuration).map_err(|source| PortError::TunConfiguration { link: link(), source })?;
     let (reader, writer) = device.split();
     let slots = options.slots.max(1);
-    let input =
-        TunInput { reader, memory: vec![0; slots * SLOT_SIZE], lengths: Vec::with_capacity(slots), slots, event: None };
+    let input = TunInput { reader, memory: vec![0; slots * SLOT_SIZE], lengths: Vec::with_capacity(slots), slots };
     Ok((input, TunOutput { writer }))
 }
 
@@ -85,7 +84,6 @@ pub(super) struct TunInput {
     /// Length of what was read into each slot, virtio-net header included.
     lengths: Vec<usize>,
     slots: usize,
-    event: Option<PortEvent>,
 }
 
 impl TunInput {
@@ -101,12 +99,8 @@ impl TunInput {
             match self.reader.read(slot) {
                 Ok(length) => self.lengths.push(length),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        self.event = Failure::of(&error).event();
-                    }
-                    break;
-                }
+                // Nothing there; or the device was deleted, which `examine` will find.
+                Err(_) => break,
             }
         }
         self.lengths.len()
@@ -139,8 +133,9 @@ impl TunInput {
         self.lengths.clear();
     }
 
-    pub fn examine(&mut self) -> Option<PortEvent> {
-        self.event.take()
+    pub fn examine(&mut self, _: &mut Counters) -> Option<PortEvent> {
+        let error = sys::tun::check_attached(&self.reader).err()?;
+        Failure::of(&error).event()
     }
 }
 

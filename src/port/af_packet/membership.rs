@@ -127,7 +127,7 @@ fn tree(assembler: &mut Assembler, segments: &[Segment]) {
         }
         _ => {
             // Halves of odd length end in a single number more often, for which one comparison suffices.
-            let middle = segments.len() / 2 | 1;
+            let middle = (segments.len() / 2) | 1;
             let right = assembler.label();
             assembler.branch(Test::AtLeast, segments[middle].start, Target::To(right), Target::Next);
             tree(assembler, &segments[..middle]);

@@ -67,6 +67,19 @@ pub enum Reception {
     Addresses(Vec<Mac>),
 }
 
+/// A change of what a packet port receives, made while it runs. Other ports need none of them.
+#[derive(Clone, Copy, Debug)]
+pub enum Adjustment<'a> {
+    /// Another filter in the place of the one there is.
+    Filter(&'a Program),
+    /// Another program for the whole fanout group; of no effect on a port that is in none.
+    FanoutProgram(&'a Program),
+    /// Receive frames to this address too, as [`Reception::Addresses`] does.
+    Receive(Mac),
+    /// Receive them no longer.
+    Ignore(Mac),
+}
+
 /// Whether frames pass the interface's queueing discipline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Queueing {
@@ -79,8 +92,9 @@ pub enum Queueing {
 
 /// Membership in a group of sockets that share a link's frames, one socket a worker.
 ///
-/// The kernel numbers the members in the order of joining: open the workers' ports in the order of
-/// the workers.
+/// The kernel numbers the members in the order of joining, and after the link was down in the order in which
+/// their sockets were opened: open the workers' ports in the order of the workers, and after the link was
+/// deleted all of them again.
 #[derive(Clone, Debug)]
 pub struct Fanout {
     pub group: FanoutGroup,
@@ -168,7 +182,7 @@ fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {
         }
     };
     join_groups(&socket, options).map_err(at("joining promiscuous or multicast reception"))?;
-    Ok(PacketInput::new(socket, ring, group))
+    Ok(PacketInput::new(socket, ring, options, group))
 }
 
 fn open_output(options: &PacketOptions) -> Result<PacketSocket, PortError> {

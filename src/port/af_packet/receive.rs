@@ -4,11 +4,14 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use crate::base::LinkId;
 use crate::port::counters::{Counters, PortDrop};
+use crate::port::error::PortError;
 use crate::port::event::{Failure, PortEvent};
 use crate::port::sys::ring::{Ring, SlotHeader};
-use crate::port::sys::socket::PacketSocket;
+use crate::port::sys::socket::{Membership, PacketSocket};
 use crate::wire::offload::{Completion, HEADER_LENGTH};
 use crate::wire::{Frame, Offload};
+
+use super::{Adjustment, PacketOptions};
 
 /// The receiving half of a packet port.
 #[derive(Debug)]
@@ -17,12 +20,16 @@ pub(in crate::port) struct PacketInput {
     ring: Ring,
     /// A frame said that the kernel dropped others, which were not counted yet.
     losing: bool,
+    name: String,
+    interface: u32,
     fanout_group: Option<u16>,
 }
 
 impl PacketInput {
-    pub fn new(socket: PacketSocket, ring: Ring, fanout_group: Option<u16>) -> PacketInput {
-        PacketInput { socket, ring, losing: false, fanout_group }
+    /// The input of a socket that is all set up; `options` are those it was set up by.
+    pub fn new(socket: PacketSocket, ring: Ring, options: &PacketOptions, fanout_group: Option<u16>) -> PacketInput {
+        let PacketOptions { name, interface, .. } = options;
+        PacketInput { socket, ring, losing: false, name: name.clone(), interface: *interface, fanout_group }
     }
 
     pub fn descriptor(&self) -> RawFd {
@@ -67,13 +74,32 @@ impl PacketInput {
         }
     }
 
-    pub fn examine(&mut self) -> Option<PortEvent> {
-        let error = self.socket.take_error().ok().flatten()?;
-        // The kernel says "network is down" both for a link that went down and for one that was deleted; in
-        // the second case the socket is bound to nothing any more.
+    /// Changes what the port receives, while it goes on receiving.
+    pub fn adjust(&mut self, adjustment: &Adjustment<'_>) -> Result<(), PortError> {
+        let (step, outcome) = match adjustment {
+            Adjustment::Filter(program) => ("replacing the filter", self.socket.attach_filter(&program.0)),
+            Adjustment::FanoutProgram(_) if self.fanout_group.is_none() => return Ok(()),
+            Adjustment::FanoutProgram(program) => {
+                ("replacing the fanout program", self.socket.set_fanout_program(&program.0))
+            }
+            Adjustment::Receive(mac) => {
+                ("joining an address", self.socket.join(self.interface, Membership::Address(*mac)))
+            }
+            Adjustment::Ignore(mac) => {
+                ("leaving an address", self.socket.leave(self.interface, Membership::Address(*mac)))
+            }
+        };
+        outcome.map_err(|source| PortError::Step { step, link: self.name.clone(), source })
+    }
+
+    pub fn examine(&mut self, counters: &mut Counters) -> Option<PortEvent> {
+        self.count_losses(counters);
+        let error = self.socket.take_error().ok().flatten();
+        // The kernel says "network is down" both for a link that went down and for one that was deleted, and
+        // nothing where a link is deleted that was down before; then the socket is bound to nothing any more.
         match self.socket.binding() {
             Ok(binding) if binding.interface.is_none() => Some(PortEvent::Gone),
-            _ => Failure::of(&error).event(),
+            _ => Failure::of(&error?).event(),
         }
     }
 

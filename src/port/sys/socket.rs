@@ -36,7 +36,7 @@ pub struct Binding {
     pub hardware: u16,
 }
 
-/// A change of what the interface itself receives on our behalf.
+/// Frames that the interface itself receives on our behalf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Membership {
     Promiscuous,
@@ -122,8 +122,17 @@ impl PacketSocket {
         Ok(value as u16)
     }
 
-    /// Has the interface receive more than its own frames while this socket is open.
+    /// Has the interface receive more than its own frames, until [`PacketSocket::leave`] or the socket's end.
     pub fn join(&self, interface: u32, membership: Membership) -> io::Result<()> {
+        self.set_membership(libc::PACKET_ADD_MEMBERSHIP, interface, membership)
+    }
+
+    /// Takes back one [`PacketSocket::join`].
+    pub fn leave(&self, interface: u32, membership: Membership) -> io::Result<()> {
+        self.set_membership(libc::PACKET_DROP_MEMBERSHIP, interface, membership)
+    }
+
+    fn set_membership(&self, option: libc::c_int, interface: u32, membership: Membership) -> io::Result<()> {
         let mut address = [0; 8];
         let (kind, length) = match membership {
             Membership::Promiscuous => (libc::PACKET_MR_PROMISC, 0),
@@ -139,7 +148,7 @@ impl PacketSocket {
             mr_alen: length as libc::c_ushort,
             mr_address: address,
         };
-        self.set(libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+        self.set(libc::SOL_PACKET, option, &request)
     }
 
     /// Reads the kernel's counts, which start again from zero.

@@ -33,6 +33,18 @@ pub fn open_queue(name: &str) -> io::Result<(OwnedFd, String)> {
     Ok((queue, name))
 }
 
+/// Whether `queue` still belongs to a device.
+///
+/// # Errors
+/// EBADFD where the device was deleted.
+pub fn check_attached(queue: &impl AsRawFd) -> io::Result<()> {
+    // SAFETY: all-zero is a valid `ifreq`: numbers and byte arrays.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // SAFETY: TUNGETIFF writes one `ifreq`, which is ours and outlives the call.
+    let outcome = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNGETIFF, std::ptr::from_mut(&mut request)) };
+    check(outcome)
+}
+
 fn set_offloads(queue: &OwnedFd, offloads: libc::c_uint) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes its flags by value and touches no memory.
     let outcome = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) };

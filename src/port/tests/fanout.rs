@@ -9,7 +9,7 @@ use super::lab::*;
 use crate::base::{LinkId, Mac, Prefix};
 use crate::port::af_packet::fanout::{Coverage, FlowHash, FlowKey, Role, Steering};
 use crate::port::af_packet::filter::LinkFilter;
-use crate::port::{Fanout, FanoutGroup, PacketOptions, Port, PortDrop, Ports};
+use crate::port::{Adjustment, Fanout, FanoutGroup, PacketOptions, Port, PortDrop, Ports};
 use crate::wire::{EtherType, LinkHeader, Offload};
 
 const WORKERS: usize = 3;
@@ -40,6 +40,43 @@ fn udp(source: (IpAddr, u16), destination: (IpAddr, u16)) -> (Vec<u8>, EtherType
     (packet, kind)
 }
 
+/// The link that stands for a worker's ports.
+fn worker_link(worker: usize) -> LinkId {
+    LinkId(10 + worker as u32)
+}
+
+/// Sends requests and replies of all flows, and each once more to another host; the filter must keep those out,
+/// and the others must reach the worker that `steering` names.
+fn send_all_flows(ports: &mut Ports, steering: &Steering) {
+    let mut sent = [0; WORKERS];
+    for (service, server) in SERVICES {
+        for number in 0..FLOWS {
+            let client = (client(service, number), 40_000 + number);
+            for (source, destination) in [(client, (service, 53)), ((server, 53), client)] {
+                let (packet, kind) = udp(source, destination);
+                let header = LinkHeader::Ethernet { destination: MAC_B, source: MAC_A, kind };
+                ports.send_copy(A, &packet, Offload::NONE, header).unwrap();
+                // The same to another host: the filter keeps it out.
+                let other = LinkHeader::Ethernet { destination: Mac([2, 0, 0, 0, 0, 0xc]), source: MAC_A, kind };
+                ports.send_copy(A, &packet, Offload::NONE, other).unwrap();
+                sent[steering.worker_of_packet(&packet)] += 1;
+            }
+        }
+    }
+    ports.flush();
+    assert!(sent.iter().all(|&count| count > 20), "{sent:?}");
+    for (worker, &count) in sent.iter().enumerate() {
+        let link = worker_link(worker);
+        await_frames(ports, link, count);
+        assert_eq!(ports.ready(link, usize::MAX), count);
+        for index in 0..count {
+            let frame = ports.frame(link, index).unwrap();
+            assert_eq!(steering.worker_of_packet(frame.packet()), worker);
+        }
+    }
+    ports.flush();
+}
+
 #[test]
 fn the_kernel_gives_both_directions_of_a_flow_to_its_worker() {
     in_namespace(|| {
@@ -57,7 +94,6 @@ fn the_kernel_gives_both_directions_of_a_flow_to_its_worker() {
 
         // Every worker would have a set of ports of its own; here one set has all, under different links.
         let mut ports = Ports::new();
-        let worker_link = |worker: usize| LinkId(10 + worker as u32);
         let mut group = FanoutGroup::New;
         for worker in 0..WORKERS {
             let options = PacketOptions {
@@ -72,33 +108,17 @@ fn the_kernel_gives_both_directions_of_a_flow_to_its_worker() {
         }
         ports.insert(A, Port::packet(&options("left")).unwrap());
 
-        let mut sent = [0; WORKERS];
-        for (service, server) in SERVICES {
-            for number in 0..FLOWS {
-                let client = (client(service, number), 40_000 + number);
-                for (source, destination) in [(client, (service, 53)), ((server, 53), client)] {
-                    let (packet, kind) = udp(source, destination);
-                    let header = LinkHeader::Ethernet { destination: MAC_B, source: MAC_A, kind };
-                    ports.send_copy(A, &packet, Offload::NONE, header).unwrap();
-                    // The same to another host: the filter keeps it out.
-                    let other = LinkHeader::Ethernet { destination: Mac([2, 0, 0, 0, 0, 0xc]), source: MAC_A, kind };
-                    ports.send_copy(A, &packet, Offload::NONE, other).unwrap();
-                    sent[steering.worker_of_packet(&packet)] += 1;
-                }
-            }
-        }
-        ports.flush();
-        assert!(sent.iter().all(|&count| count > 20), "{sent:?}");
-        for (worker, &count) in sent.iter().enumerate() {
-            let link = worker_link(worker);
-            await_frames(&mut ports, link, count);
-            assert_eq!(ports.ready(link, usize::MAX), count);
-            for index in 0..count {
-                let frame = ports.frame(link, index).unwrap();
-                assert_eq!(steering.worker_of_packet(frame.packet()), worker);
-            }
-        }
-        ports.flush();
+        send_all_flows(&mut ports, &steering);
+        // After the link was down the kernel numbers the group's members anew.
+        must("ip link set right down");
+        must("ip link set right up");
+        await_up("left");
+        send_all_flows(&mut ports, &steering);
+        // All of one client's flows meet once the program says so.
+        let by_address = FlowHash { key: FlowKey::Address, ..hash };
+        let steering = Steering::new(by_address, Role::Both, &virtual_addresses);
+        ports.adjust(worker_link(0), &Adjustment::FanoutProgram(&steering.program().0)).unwrap();
+        send_all_flows(&mut ports, &steering);
 
         // What leaves by the link is not received, though a group listens there.
         let (packet, kind) = udp((client(SERVICES[0].0, 1), 1), (SERVICES[0].0, 53));

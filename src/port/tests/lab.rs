@@ -14,15 +14,16 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::base::{LinkId, Mac};
 use crate::port::sys::namespace;
-use crate::port::{Held, PacketOptions, Port, PortError, PortEvent, Ports};
+use crate::port::{Held, PacketOptions, Port, PortError, PortEvent, Ports, TunOptions};
 use crate::wire::offload::{Completion, Segmentation};
-use crate::wire::{EtherType, LinkHeader, Offload};
+use crate::wire::{EtherType, Frame, LinkHeader, Offload};
 
 /// How long a test waits for what must happen.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 pub const A: LinkId = LinkId(0);
 pub const B: LinkId = LinkId(1);
+pub const C: LinkId = LinkId(2);
 
 pub const MAC_A: Mac = Mac([2, 0, 0, 0, 0, 0xa]);
 pub const MAC_B: Mac = Mac([2, 0, 0, 0, 0, 0xb]);
@@ -59,6 +60,14 @@ fn forbidden() -> Option<String> {
     }
 }
 
+/// Says why TUN devices cannot be had here.
+pub fn tun_forbidden() -> Option<String> {
+    match Port::tun(&TunOptions::new("probe%d")) {
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 pub fn enter_quiet_namespace() -> io::Result<()> {
     namespace::enter_new()?;
     fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
@@ -80,24 +89,40 @@ pub fn must(command: &str) {
     run(command).unwrap();
 }
 
-/// Two interfaces `left` and `right` that are each other's far end, up.
+/// Two interfaces `left` and `right` that are each other's far end, up, for frames that this thread sends.
 pub fn veth_pair() {
+    namespace::stay_on_processor().unwrap();
     must(&format!("ip link add name left address {MAC_A} type veth peer name right address {MAC_B}"));
     must("ip link set left up");
     must("ip link set right up");
+    await_up("left");
+    await_up("right");
+}
+
+/// Waits until the kernel sends by the interface `name`: for a moment after its far end came up it still
+/// discards what is sent.
+#[track_caller]
+pub fn await_up(name: &str) {
+    // Each asking takes a process, so that this is no busy loop.
+    let up = (0..2000).any(|_| shown(name).contains("state UP"));
+    assert!(up, "{name} did not come up");
+}
+
+/// What `ip link` says of the interface `name`.
+fn shown(name: &str) -> String {
+    let output = Command::new("ip").args(["-o", "link", "show", "dev", name]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Index of the interface `name` of this namespace.
 #[track_caller]
 pub fn index_of(name: &str) -> u32 {
-    let output = Command::new("ip").args(["-o", "link", "show", "dev", name]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout);
-    let index = text.split(':').next().and_then(|index| index.trim().parse().ok());
+    let index = shown(name).split(':').next().and_then(|index| index.trim().parse().ok());
     index.unwrap_or_else(|| panic!("no interface {name}"))
 }
 
 pub fn options(name: &str) -> PacketOptions {
-    PacketOptions { slots: 64, ..PacketOptions::new(name, index_of(name)) }
+    PacketOptions { slots: 160, ..PacketOptions::new(name, index_of(name)) }
 }
 
 /// Ports on `left` (A) and `right` (B).
@@ -154,19 +179,25 @@ pub fn await_frames(ports: &mut Ports, link: LinkId, count: usize) {
     }
 }
 
-/// Waits for an event.
+/// Waits until `link` is reported as `expected`; other reports are passed over.
 #[track_caller]
-pub fn await_event(ports: &mut Ports, readiness: &mut Readiness) -> (LinkId, PortEvent) {
-    loop {
-        if let Some(event) = ports.event() {
-            return event;
+pub fn await_event(ports: &mut Ports, readiness: &mut Readiness, link: LinkId, expected: PortEvent) {
+    for _ in 0..100 {
+        while let Some(event) = ports.event() {
+            if event == (link, expected) {
+                return;
+            }
         }
-        assert!(!readiness.wait(ports, PATIENCE).is_empty(), "no event came");
+        readiness.wait(ports, PATIENCE / 100);
+        // A link may be deleted without a further sign after it went down.
+        ports.examine(link);
     }
+    panic!("{link:?} was not reported as {expected:?}");
 }
 
-/// Passes frames from A to B and back, unchanged, until told to stop.
-pub fn forward(ports: &mut Ports, stop: &AtomicBool) {
+/// Passes frames from A to B and back until told to stop. `header` gives the header to send a frame with
+/// that came by a link, or that it is not to be sent.
+pub fn forward(ports: &mut Ports, stop: &AtomicBool, header: impl Fn(LinkId, &Frame<'_>) -> Option<LinkHeader>) {
     const LIMIT: usize = 64;
     let mut readiness = Readiness::of(ports);
     while !stop.load(Ordering::Relaxed) {
@@ -179,8 +210,10 @@ pub fn forward(ports: &mut Ports, stop: &AtomicBool) {
                 more |= count == LIMIT;
                 for index in 0..count {
                     let Ok(frame) = ports.frame(from, index) else { continue };
-                    let (header, held) = (frame.link_header(), Held::of(index, &frame));
-                    let _ = ports.send(to, &held, header);
+                    let (header, held) = (header(from, &frame), Held::of(index, &frame));
+                    if let Some(header) = header {
+                        let _ = ports.send(to, &held, header);
+                    }
                 }
             }
             ports.flush();

@@ -5,3 +5,5 @@
 mod fanout;
 mod lab;
 mod packet;
+mod transfer;
+mod tun;

@@ -1,7 +1,12 @@
 //! Packet ports over a veth pair.
 
+use std::thread;
+
 use super::lab::*;
-use crate::port::{Held, PortDrop};
+use crate::base::{LinkId, Mac};
+use crate::port::{
+    Adjustment, Counters, Held, PacketOptions, Port, PortDrop, PortError, PortEvent, Ports, Queueing, Reception,
+};
 use crate::wire::{EtherType, LinkHeader, Offload};
 
 const B_TO_A: LinkHeader = LinkHeader::Ethernet { destination: MAC_A, source: MAC_B, kind: EtherType::IPV4 };
@@ -61,7 +66,7 @@ fn frames_of_all_lengths_pass_unchanged() {
 fn a_batch_larger_than_one_call_keeps_its_order() {
     in_namespace(|| {
         veth_pair();
-        bounce(&(0..64 * 2 + 5).map(|length| (udp_packet(length), Offload::NONE)).take(60).collect::<Vec<_>>());
+        bounce(&(0..64 * 2 + 5).map(|length| (udp_packet(length), Offload::NONE)).collect::<Vec<_>>());
     });
 }
 
@@ -78,5 +83,239 @@ fn a_packet_longer_than_the_mtu_is_counted_and_the_next_one_passes() {
         assert_eq!(ports.frame(B, 0).unwrap().packet_length(), 128);
         assert_eq!(ports.counters(A).unwrap().dropped(PortDrop::TooLong), 1);
         assert_eq!(ports.counters(A).unwrap().sent, 1);
+    });
+}
+
+/// Ports on `left` and `right`, the latter with options of its own.
+fn ports_with(right: PacketOptions) -> Ports {
+    let mut ports = Ports::new();
+    ports.insert(A, Port::packet(&options("left")).unwrap());
+    ports.insert(B, Port::packet(&right).unwrap());
+    ports
+}
+
+#[track_caller]
+fn send_from_left(ports: &mut Ports, lengths: impl IntoIterator<Item = usize>) {
+    for length in lengths {
+        ports.send_copy(A, &udp_packet(length), Offload::NONE, A_TO_B).unwrap();
+    }
+    ports.flush();
+}
+
+fn counters(ports: &Ports, link: LinkId) -> Counters {
+    *ports.counters(link).unwrap()
+}
+
+#[test]
+fn a_frame_that_does_not_fit_its_slot_is_counted() {
+    in_namespace(|| {
+        veth_pair();
+        let mut ports = ports_with(PacketOptions { slots: 32, slot_size: 2048, ..options("right") });
+        let (packet, offload) = tcp_super_packet(9000);
+        ports.send_copy(A, &packet, offload, A_TO_B).unwrap();
+        send_from_left(&mut ports, [1000]);
+        await_frames(&mut ports, B, 2);
+        assert_eq!(ports.frame(B, 0).err(), Some(PortDrop::Truncated));
+        assert!(ports.frame(B, 1).unwrap().packet() == udp_packet(1000));
+        ports.flush();
+        assert_eq!(counters(&ports, B).drops().collect::<Vec<_>>(), [(PortDrop::Truncated, 1)]);
+        assert_eq!(counters(&ports, B).received, 1);
+    });
+}
+
+#[test]
+fn held_slots_are_safe_from_the_kernel_and_what_found_none_is_counted() {
+    in_namespace(|| {
+        veth_pair();
+        // One slot, as none smaller fits the smallest block twice.
+        let mut ports = ports_with(PacketOptions { slots: 1, slot_size: 60_000, ..options("right") });
+        // Sees the same, and thus tells when all have arrived.
+        ports.insert(C, Port::packet(&options("right")).unwrap());
+        send_from_left(&mut ports, [100]);
+        await_frames(&mut ports, B, 1);
+        let held = Held::of(0, &ports.frame(B, 0).unwrap());
+        // A full batch goes out without a flush, so that the slot stays ours.
+        for _ in 0..64 {
+            ports.send_copy(A, &udp_packet(7), Offload::NONE, A_TO_B).unwrap();
+        }
+        await_frames(&mut ports, C, 65);
+        assert_eq!(ports.ready(B, 5), 1);
+        assert!(ports.packet(&held).unwrap().0 == udp_packet(100));
+        ports.flush();
+        assert!(ports.packet(&held).is_none(), "a slot was reached after it went back");
+        assert_eq!(ports.send(A, &held, A_TO_B), Err(PortDrop::NoLink));
+
+        // The next frame that finds a slot says that there were losses.
+        send_from_left(&mut ports, [200]);
+        await_frames(&mut ports, B, 1);
+        assert!(ports.frame(B, 0).is_ok());
+        ports.flush();
+        let lost = counters(&ports, B).dropped(PortDrop::RingFull);
+        // The last of the 64 may just have been on its way when the slot became free.
+        assert!((63..=64).contains(&lost), "{lost} frames found no slot");
+    });
+}
+
+#[test]
+fn the_ring_goes_round() {
+    in_namespace(|| {
+        veth_pair();
+        let mut ports = ports_with(PacketOptions { slots: 7, slot_size: 9000, ..options("right") });
+        for round in 0..50 {
+            send_from_left(&mut ports, (0..5).map(|number| 10 * round + number));
+            await_frames(&mut ports, B, 5);
+            for number in 0..5 {
+                assert!(ports.frame(B, number).unwrap().packet() == udp_packet(10 * round + number));
+            }
+            ports.flush();
+        }
+        assert_eq!(counters(&ports, B).received, 250);
+        assert_eq!(counters(&ports, B).drops().next(), None);
+    });
+}
+
+#[test]
+fn a_tag_that_the_kernel_took_out_is_still_known() {
+    in_namespace(|| {
+        veth_pair();
+        let mut ports = both_ports();
+        let tagged = [&[0, 5, 0x08, 0x00][..], &udp_packet(50)].concat();
+        let header = LinkHeader::Ethernet { destination: MAC_B, source: MAC_A, kind: EtherType::VLAN };
+        ports.send_copy(A, &tagged, Offload::NONE, header).unwrap();
+        ports.flush();
+        await_frames(&mut ports, B, 1);
+        assert_eq!(ports.frame(B, 0).unwrap().link_header(), LinkHeader::Tagged);
+    });
+}
+
+#[test]
+fn a_link_that_goes_down_is_reported_and_resumes() {
+    in_namespace(|| {
+        veth_pair();
+        let mut ports = both_ports();
+        let mut readiness = Readiness::of(&ports);
+        must("ip link set right down");
+        await_event(&mut ports, &mut readiness, B, PortEvent::Down);
+        for _ in 0..3 {
+            ports.send_copy(B, &udp_packet(10), Offload::NONE, B_TO_A).unwrap();
+            ports.flush();
+        }
+        assert_eq!(counters(&ports, B).dropped(PortDrop::LinkDown), 3);
+        assert_eq!(ports.event(), None, "a link that stays down is reported once");
+        must("ip link set right up");
+        await_up("left");
+        send_from_left(&mut ports, [10]);
+        await_frames(&mut ports, B, 1);
+        ports.flush();
+        ports.send_copy(B, &udp_packet(10), Offload::NONE, B_TO_A).unwrap();
+        ports.flush();
+        await_frames(&mut ports, A, 1);
+    });
+}
+
+#[test]
+fn a_link_deleted_while_polling_is_reported_and_can_be_replaced() {
+    in_namespace(|| {
+        veth_pair();
+        let mut ports = both_ports();
+        let mut readiness = Readiness::of(&ports);
+        thread::scope(|scope| {
+            scope.spawn(|| must("ip link delete left"));
+            await_event(&mut ports, &mut readiness, B, PortEvent::Gone);
+        });
+        ports.send_copy(B, &udp_packet(10), Offload::NONE, B_TO_A).unwrap();
+        ports.flush();
+        assert_eq!(counters(&ports, B).dropped(PortDrop::LinkGone), 1);
+        assert_eq!(ports.ready(B, 5), 0);
+
+        veth_pair();
+        ports.insert(A, Port::packet(&options("left")).unwrap());
+        ports.insert(B, Port::packet(&options("right")).unwrap());
+        send_from_left(&mut ports, [10]);
+        await_frames(&mut ports, B, 1);
+        assert!(ports.frame(B, 0).is_ok());
+        assert_eq!(counters(&ports, B).dropped(PortDrop::LinkGone), 1, "counters outlive the port");
+        ports.remove(A);
+        ports.remove(B);
+        assert_eq!(ports.descriptors().count(), 0);
+    });
+}
+
+#[test]
+fn a_full_queue_is_counted_and_harms_no_other_link() {
+    in_namespace(|| {
+        veth_pair();
+        let slow =
+            |limit: &str| run(&format!("tc qdisc replace dev left root tbf rate 8kbit burst 1600 limit {limit}"));
+        if let Err(error) = slow("3000") {
+            println!("not run: a slow queueing discipline is needed ({error})");
+            return;
+        }
+        // The discipline drops frame by frame what it has no room for.
+        let mut ports = both_ports();
+        send_from_left(&mut ports, [1000; 50]);
+        let full = counters(&ports, A).dropped(PortDrop::QueueFull);
+        assert_eq!(counters(&ports, A).sent + full, 50);
+        assert!((40..50).contains(&full), "{full} frames found the queue full");
+
+        // With room there, the socket's own buffer is what fills.
+        slow("1000000").unwrap();
+        ports.insert(A, Port::packet(&PacketOptions { send_buffer: 1, ..options("left") }).unwrap());
+        send_from_left(&mut ports, [1000; 50]);
+        assert!(counters(&ports, A).dropped(PortDrop::QueueFull) >= full + 40);
+        assert_eq!(ports.event(), None);
+
+        ports.send_copy(B, &udp_packet(10), Offload::NONE, B_TO_A).unwrap();
+        ports.flush();
+        await_frames(&mut ports, A, 1);
+        ports.flush();
+        // What goes past the discipline does not wait behind it.
+        ports.insert(A, Port::packet(&PacketOptions { queueing: Queueing::BypassPlain, ..options("left") }).unwrap());
+        let sent = counters(&ports, A).sent;
+        send_from_left(&mut ports, [1000; 50]);
+        assert_eq!(counters(&ports, A).sent, sent + 50);
+    });
+}
+
+#[test]
+fn frames_the_kernel_cannot_make_sense_of_are_refused() {
+    in_namespace(|| {
+        veth_pair();
+        let mut ports = both_ports();
+        let (packet, offload) = tcp_super_packet(100);
+        // The checksum would lie behind the frame's end.
+        let checksum = crate::wire::offload::Completion::Partial { start: 5000, offset: 16 };
+        ports.send_copy(A, &packet, Offload { checksum, ..offload }, A_TO_B).unwrap();
+        ports.flush();
+        assert_eq!(counters(&ports, A).drops().collect::<Vec<_>>(), [(PortDrop::Refused, 1)]);
+    });
+}
+
+#[test]
+fn other_hosts_frames_come_when_asked_for() {
+    in_namespace(|| {
+        veth_pair();
+        let group = Mac([0x33, 0x33, 0xff, 1, 2, 3]);
+        for reception in [Reception::Promiscuous, Reception::Addresses(vec![Mac([0, 0, 0x5e, 0, 1, 7]), group])] {
+            Port::packet(&PacketOptions { reception, ..options("right") }).unwrap();
+        }
+        let mut ports = both_ports();
+        ports.adjust(B, &Adjustment::Receive(group)).unwrap();
+        ports.adjust(B, &Adjustment::Ignore(group)).unwrap();
+    });
+}
+
+#[test]
+fn what_cannot_be_opened_says_why() {
+    in_namespace(|| {
+        let open = |options: &PacketOptions| Port::packet(options).map(drop).unwrap_err();
+        let nowhere = open(&PacketOptions::new("nowhere", 4711));
+        assert!(matches!(nowhere, PortError::NoInterface { .. }), "{nowhere}");
+        let huge = open(&PacketOptions { slots: 1 << 30, ..options("lo") });
+        assert!(matches!(huge, PortError::RingTooLarge { .. }), "{huge}");
+        if run("ip tuntap add mode tun name bare").is_ok() {
+            let bare = open(&options("bare"));
+            assert!(matches!(bare, PortError::NotEthernet { .. }), "{bare}");
+        }
     });
 }
