@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::ipvsadm::Program;
-use crate::{replay, run};
+use crate::{lab, realserver, replay, run};
 
 /// Linux Virtual Server in user space.
 #[derive(Parser, Debug)]
@@ -32,6 +32,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<OsString>,
     },
+    Realserver(realserver::Arguments),
+    Lab(lab::Arguments),
     /// Give packets firewall marks by rules of the director's own
     #[command(subcommand)]
     Mark(mark::Command),
@@ -67,6 +69,8 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(options) => outcome(run::run(&options)),
         Command::Ipvsadm { arguments } => ipvsadm::run(Program::Ipvsadm, "ipvsadm".into(), arguments),
+        Command::Realserver(arguments) => realserver::command(arguments),
+        Command::Lab(arguments) => lab::command(arguments),
         Command::Mark(command) => outcome(mark::run(&command)),
         Command::Sysctl(options) => outcome(settings::run(&options)),
         Command::Stats(options) => outcome(stats::run(&options)),
