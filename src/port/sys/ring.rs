@@ -22,6 +22,8 @@ use super::socket::PacketSocket;
 pub struct Ring {
     base: NonNull<u8>,
     geometry: Geometry,
+    /// Where each slot starts, as the geometry says: it takes a division each time, this does not.
+    offsets: Box<[u32]>,
     /// Slot number of the oldest slot that is ours.
     head: usize,
     /// How many slots from there were handed out.
@@ -64,14 +66,16 @@ impl Ring {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
-        Ok(Ring { base, geometry, head: 0, held: 0 })
+        // The whole length fits 32 bits, and so does every place in it.
+        let offsets = (0..geometry.slots()).map(|slot| geometry.offset(slot) as u32).collect();
+        Ok(Ring { base, geometry, offsets, head: 0, held: 0 })
     }
 
     /// Extends the handed-out slots to those that are filled, at most `limit`, and says how many
     /// there are.
     #[inline]
     pub fn ready(&mut self, limit: usize) -> usize {
-        let limit = limit.min(self.geometry.slots());
+        let limit = limit.min(self.offsets.len());
         while self.held < limit {
             let slot = self.slot(self.held);
             // Acquire: what the kernel wrote before it set the word is seen after.
@@ -140,14 +144,14 @@ impl Ring {
     fn slot(&self, index: usize) -> usize {
         // Both are at most the number of slots, so one subtraction wraps.
         let slot = self.head + index;
-        if slot >= self.geometry.slots() { slot - self.geometry.slots() } else { slot }
+        if slot >= self.offsets.len() { slot - self.offsets.len() } else { slot }
     }
 
     #[inline]
     fn at(&self, slot: usize, byte: usize) -> NonNull<u8> {
-        debug_assert!(slot < self.geometry.slots() && byte < self.geometry.slot_size());
-        // SAFETY: the geometry keeps every slot inside the mapping.
-        unsafe { self.base.add(self.geometry.offset(slot) + byte) }
+        debug_assert!(byte < self.geometry.slot_size());
+        // SAFETY: the geometry keeps every slot inside the mapping, and `byte` lies in the slot.
+        unsafe { self.base.add(self.offsets[slot] as usize + byte) }
     }
 
     #[inline]

@@ -114,6 +114,8 @@ fn transfer(
         scope.spawn(|| {
             namespace::enter(server).unwrap();
             let listener = TcpListener::bind((SERVER, PORT)).unwrap();
+            // Holds for accepting too.
+            socket2::SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).unwrap();
             ready.send(()).unwrap();
             exchange(&listener.accept().unwrap().0);
         });
