@@ -16,6 +16,7 @@ pub mod malformed;
 pub mod neighbour;
 pub mod netlink;
 pub mod network;
+pub mod nftables;
 pub mod pending;
 pub mod question;
 pub mod responder;
