@@ -4,7 +4,8 @@
 //! the director ─┬─ network ── netlink ── the kernel's links, addresses, routes, neighbours
 //!               ├─ neighbour             link-layer addresses, known or asked for (question), frames
 //!               │                        waiting meanwhile (pending)
-//!               └─ responder             ARP and neighbour discovery answered for what we own
+//!               ├─ responder             ARP and neighbour discovery answered for what we own
+//!               └─ guard ─── nftables    what the kernel must not answer or forward besides us
 //! ```
 //!
 //! What decides is pure, told the time and handed frames; the rest talks to the kernel by netlink
@@ -12,10 +13,12 @@
 
 pub mod arp;
 pub mod discovery;
+pub mod guard;
 pub mod malformed;
 pub mod neighbour;
 pub mod netlink;
 pub mod network;
+pub mod nftables;
 pub mod pending;
 pub mod question;
 pub mod responder;

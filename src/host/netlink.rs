@@ -16,6 +16,8 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr};
 use socket2::SockRef;
 
+use super::sys::force_send_buffer;
+
 const HEADER_LENGTH: usize = 16;
 /// The kernel makes no message larger than half of this for a receiver.
 const BUFFER_LENGTH: usize = 64 * 1024;
@@ -174,9 +176,14 @@ impl Connection {
         }
     }
 
-    /// Makes room for datagrams of `length` bytes on their way to the kernel.
-    pub fn set_send_buffer(&self, length: usize) -> io::Result<()> {
-        SockRef::from(&self.socket).set_send_buffer_size(length)
+    /// Makes sure that a datagram of `length` bytes can be sent, as far as the kernel's limits go:
+    /// with CAP_NET_ADMIN they do not count.
+    pub fn reserve_send_buffer(&self, length: usize) -> io::Result<()> {
+        let socket = SockRef::from(&self.socket);
+        if socket.send_buffer_size()? < 2 * length && force_send_buffer(&self.socket, length).is_err() {
+            socket.set_send_buffer_size(length)?;
+        }
+        Ok(())
     }
 
     /// Waits for the next datagram.

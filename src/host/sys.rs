@@ -2,7 +2,10 @@
 //!
 //! Sockets come from `socket2` and `netlink-sys`; what is left is a single call.
 
+use std::ffi::c_int;
 use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// Moves the calling thread, and only it, into a new, empty network namespace.
 ///
@@ -14,5 +17,44 @@ pub fn enter_new_network_namespace() -> io::Result<()> {
     // SAFETY: unshare takes no pointer; with CLONE_NEWNET alone it replaces the calling thread's
     // reference to its network namespace and nothing that Rust code holds.
     let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets a socket's send buffer to hold `length` bytes, whatever the system's limit
+/// (`SO_SNDBUFFORCE`).
+///
+/// # Errors
+/// `EPERM` without CAP_NET_ADMIN.
+pub fn force_send_buffer(socket: &impl AsFd, length: usize) -> io::Result<()> {
+    let value = c_int::try_from(length).unwrap_or(c_int::MAX);
+    // SAFETY: the descriptor is open while `socket` is borrowed; the pointer is to a local c_int
+    // that outlives the call, and the length given is its size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDBUFFORCE,
+            (&raw const value).cast(),
+            size_of::<c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Leaves the calling thread, and only it, no capabilities but those of `mask` (bits by number).
+///
+/// # Errors
+/// `EPERM` where `mask` has one that the thread does not have.
+#[cfg(test)]
+pub fn keep_capabilities(mask: u64) -> io::Result<()> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let low = mask as u32;
+    let high = (mask >> 32) as u32;
+    let header = [VERSION_3, 0];
+    // Effective, permitted and inheritable, for the low and the high 32 bits.
+    let sets = [low, low, 0, high, high, 0];
+    // SAFETY: capset reads a header of two words and, for version 3, two sets of three words
+    // each; both arrays have that layout and outlive the call. Process id 0 is this thread.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
