@@ -12,10 +12,9 @@ use crate::table::Errno;
 /// No director runs, this user may not command it, or it refused.
 pub fn ask(request: Request) -> io::Result<Reply> {
     let mut client = Client::connect().map_err(|error| match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => io::Error::new(
-            error.kind(),
-            "no director runs in this network namespace; start one with `ulvs run`",
-        ),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+            io::Error::new(error.kind(), "no director runs in this network namespace; start one with `ulvs run`")
+        }
         _ => error,
     })?;
     client.ask(request)?.map_err(|errno| match errno {

@@ -155,7 +155,10 @@ impl<F: Fleet> Director<F> {
             Request::Timeouts => Reply::Timeouts(self.model.timeouts()),
             Request::Daemons => Reply::Daemons(Vec::new()),
             Request::StopDaemon { .. } => return Err(Errno::ESRCH),
-            Request::StartDaemon { .. } => return Err(Errno::ENOPROTOOPT),
+            Request::StartDaemon { config } => {
+                let known = self.model.network().links().iter().any(|link| link.name == config.interface);
+                return Err(if known { Errno::ENOPROTOOPT } else { Errno::ENODEV });
+            }
             Request::Connections { cursor } => Reply::Connections(self.connections(now, cursor)),
             Request::Totals => Reply::Totals(self.totals(now)),
             Request::Settings { name: None } => {

@@ -36,7 +36,9 @@ impl Engine {
                 self.tell_sender(now, frame, seen, Complaint::PortUnreachable);
                 true
             }
-            Protocol::ICMP | Protocol::ICMPV6 | IGMP | UDP_LITE | NO_NEXT_HEADER => false,
+            IGMP if parts.family == Family::V4 => false,
+            NO_NEXT_HEADER if parts.family == Family::V6 => false,
+            Protocol::ICMP | Protocol::ICMPV6 | UDP_LITE => false,
             _ => {
                 self.tell_sender(now, frame, seen, Complaint::ProtocolUnreachable);
                 true

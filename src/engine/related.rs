@@ -2,7 +2,7 @@
 
 use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
 use crate::table::ForwardingMethod;
-use crate::wire::checksum;
+use crate::wire::checksum::{self, Sum};
 use crate::wire::dissect::dissect_quoted;
 use crate::wire::ip::End;
 use crate::wire::transport::icmp;
@@ -13,7 +13,9 @@ use super::classify::Seen;
 use super::conn::TupleKey;
 use super::forward::nat;
 use super::input::{Carried, Kept};
+use super::pick::{NoConnection, Wanted};
 use super::proto;
+use super::sched::Request;
 use super::track::Sender;
 use super::verdict::{DropReason, PassReason, Verdict};
 
@@ -64,20 +66,69 @@ pub(super) fn quoted(parts: &Dissected, packet: &[u8]) -> Option<Quoted> {
         .then_some(Quoted { parts: inner, at: parts.transport + icmp::LENGTH })
 }
 
-/// Whether an ICMPv4 message's checksum is right, as far as it can be told.
+/// Whether an ICMP message's checksum is right, as far as it can be told.
 fn checksum_is_right(frame: &Frame, parts: &Dissected) -> bool {
-    frame.offload.is_partial() || checksum::is_valid(parts.transport(frame.packet()))
+    let message = parts.transport(frame.packet());
+    let pseudo = match parts.family {
+        Family::V4 => Sum::ZERO,
+        Family::V6 => checksum::pseudo_header(parts.source, parts.destination, Protocol::ICMPV6.0, message.len()),
+    };
+    frame.offload.is_partial() || pseudo.add_bytes(message).checksum().is_zero()
 }
 
 impl Engine {
     /// An ICMP message to a virtual address: an error about what a client was sent, or something
     /// for the host's stack.
     pub(super) fn input_icmp(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
-        let found = quoted(&seen.parts, frame.packet());
-        let Some((inner, id)) = found.and_then(|inner| Some((inner, self.request_of(&inner)?))) else {
+        let Some(inner) = quoted(&seen.parts, frame.packet()) else {
             return self.leave_to_host(now, frame, seen, PassReason::NotFirst, Kept::No);
         };
-        self.send_error_in(now, frame, seen, &inner, id)
+        if let Some(id) = self.reply_of(&inner) {
+            // A real server's error to this host itself: it counts, and the host's stack has it.
+            let destination = self.connections.get(id).and_then(|connection| connection.destination);
+            self.count_packet(destination, Sender::Server, seen.parts.length);
+            return self.leave_to_host(now, frame, seen, PassReason::NotFirst, Kept::No);
+        }
+        match self.request_of(&inner) {
+            Some(id) => self.send_error_in(now, frame, seen, &inner, id),
+            None if self.settings.schedule_icmp != 0 => self.schedule_error(now, frame, seen, &inner),
+            None => self.leave_to_host(now, frame, seen, PassReason::NotFirst, Kept::No),
+        }
+    }
+
+    /// Makes a connection for the packet that an ICMP error quotes (`schedule_icmp`): the server
+    /// that a hashing scheduler chooses for the client may know what it is about.
+    fn schedule_error(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, inner: &Quoted) -> Verdict {
+        let Some((protocol, source, destination)) = inner.ends() else {
+            return Verdict::Drop(DropReason::TransportTruncated);
+        };
+        let family = inner.parts.family;
+        let service = self.services.find(family, seen.mark, protocol, source.0, source.1);
+        let Some(service) = service.filter(|_| protocol != Protocol::AH && protocol != Protocol::ESP) else {
+            return self.leave_to_host(now, frame, seen, PassReason::NotFirst, Kept::No);
+        };
+        if let Err(verdict) = self.drop_rate.fires() {
+            return verdict;
+        }
+        let wanted = Wanted {
+            key: TupleKey {
+                family,
+                protocol,
+                client: destination.0,
+                client_port: destination.1,
+                virtual_address: source.0,
+                virtual_port: source.1,
+            },
+            mark: seen.mark,
+            segment: &[],
+            // The kernel takes the quoted packet's destination for dh, lblc and lblcr as it stands.
+            request: Request { family, source: destination.0, destination: destination.0, source_port: destination.1 },
+        };
+        match self.schedule(now, service, &wanted) {
+            Ok(id) => self.send_error_in(now, frame, seen, inner, id),
+            Err(NoConnection::Refused(reason)) => Verdict::Drop(reason),
+            Err(NoConnection::NoDestination) => Verdict::Drop(DropReason::IcmpUnscheduled),
+        }
     }
 
     /// An ICMP error on its way through: from a real server (or a router behind it) about what a
@@ -100,7 +151,7 @@ impl Engine {
         let (destination, method) = (connection.destination, connection.flags.method());
         let (virtual_address, virtual_port) = (connection.virtual_address, connection.virtual_port);
         if method == ForwardingMethod::Masquerading {
-            if seen.parts.family == Family::V4 && !checksum_is_right(frame, &seen.parts) {
+            if !checksum_is_right(frame, &seen.parts) {
                 return Verdict::Drop(DropReason::IcmpChecksum);
             }
             nat::rewrite_error(frame, &seen.parts, &inner, End::Source, (virtual_address, virtual_port));
@@ -139,13 +190,14 @@ impl Engine {
         inner: &Quoted,
         id: ConnectionId,
     ) -> Verdict {
-        if seen.parts.family == Family::V4 && !checksum_is_right(frame, &seen.parts) {
-            return Verdict::Drop(DropReason::IcmpChecksum);
-        }
         let Some(connection) = self.connections.get_mut(id) else { return Verdict::Pass(PassReason::NotFirst) };
         let (destination, method) = (connection.destination, connection.flags.method());
         let end = (connection.destination_address, connection.destination_port);
-        if method != ForwardingMethod::Masquerading {
+        if method == ForwardingMethod::Masquerading {
+            if !checksum_is_right(frame, &seen.parts) {
+                return Verdict::Drop(DropReason::IcmpChecksum);
+            }
+        } else {
             connection.in_packets = connection.in_packets.wrapping_add(1);
         }
         self.count_packet(destination, Sender::Client, seen.parts.length);

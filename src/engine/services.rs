@@ -644,12 +644,13 @@ fn configure(destination: &mut Destination, config: &DestinationConfig, taken: T
 /// Whether a new destination may have this address.
 fn is_unicast(network: &Network, address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(v4) => !(v4.octets()[0] == 0 || v4.is_multicast() || v4.is_broadcast() || network.is_broadcast(v4)),
+        IpAddr::V4(v4) => !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || network.is_broadcast(v4)),
         IpAddr::V6(v6) => {
             let local =
                 network.is_local(Family::V6, v6.octets().as_slice().try_into().map_or(Address::ZERO, Address::v6));
             let link_local = v6.segments()[0] & 0xffc0 == 0xfe80;
-            local || !(v6.is_multicast() || v6.is_unspecified() || link_local)
+            let mapped = v6.to_ipv4_mapped().is_some();
+            local || !(mapped || v6.is_multicast() || v6.is_unspecified() || link_local)
         }
     }
 }

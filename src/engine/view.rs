@@ -2,7 +2,8 @@
 
 use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
 use crate::table::{
-    DestinationConfig, DestinationKey, ForwardingMethod, MarkRule, ServiceConfig, ServiceKey, Settings, Timeouts,
+    DestinationConfig, DestinationKey, ForwardingMethod, MarkRule, Network, ServiceConfig, ServiceKey, Settings,
+    Timeouts,
 };
 
 use super::Engine;
@@ -98,6 +99,11 @@ impl Engine {
     /// What was counted of everything since the start or the last zeroing.
     pub fn total(&self) -> Tally {
         self.services.total
+    }
+
+    /// Links, addresses and routes as they were last told.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     pub fn settings(&self) -> &Settings {

@@ -47,6 +47,7 @@ pub struct Lab {
     pub director: Director<OneEngine>,
     links: Vec<Link>,
     local: Vec<Prefix>,
+    unreachable: Vec<Prefix>,
     neighbours: HashMap<(LinkId, IpAddr), Mac>,
     pub now: Tick,
 }
@@ -72,6 +73,7 @@ impl Lab {
             director: Director::new(Tick::ZERO, OneEngine { engine }, 65536),
             links,
             local: ["10.9.9.9/32", "fd99::9/128", "127.0.0.0/8", "::1/128"].iter().map(|text| prefix(text)).collect(),
+            unreachable: Vec::new(),
             neighbours: neighbours(),
             now: Tick::ZERO,
         };
@@ -82,6 +84,12 @@ impl Lab {
     /// Makes a network the director's own, as a transcript's note says.
     pub fn add_local(&mut self, network: Prefix) {
         self.local.push(network);
+        self.publish_network();
+    }
+
+    /// Takes away every route to a network, as a transcript's note says.
+    pub fn add_unreachable(&mut self, network: Prefix) {
+        self.unreachable.push(network);
         self.publish_network();
     }
 
@@ -168,6 +176,15 @@ impl Lab {
             destination,
             kind: RouteKind::Local,
             link: Some(LinkId(0)),
+            gateway: None,
+            source: None,
+            metric: 0,
+            mtu: None,
+        }));
+        routes.extend(self.unreachable.iter().map(|&destination| Route {
+            destination,
+            kind: RouteKind::Unreachable,
+            link: None,
             gateway: None,
             source: None,
             metric: 0,

@@ -40,10 +40,9 @@ pub fn run(options: &Options) -> io::Result<()> {
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
 
     let listener = socket::listen().map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => io::Error::new(
-            error.kind(),
-            "a director runs in this network namespace already; `ulvs status` shows it",
-        ),
+        io::ErrorKind::AddrInUse => {
+            io::Error::new(error.kind(), "a director runs in this network namespace already; `ulvs status` shows it")
+        }
         _ => error,
     })?;
     let clock = Clock::new();
@@ -51,13 +50,10 @@ pub fn run(options: &Options) -> io::Result<()> {
     let plan = Plan {
         workers: usize::from(options.workers),
         cores: cores(&options.cores),
-        engine: Config {
-            maximum_connections: options.max_connections,
-            seed: seed()?,
-            host_stack: HostStack::Beside,
-        },
+        engine: Config { maximum_connections: options.max_connections, seed: seed()?, host_stack: HostStack::Beside },
     };
-    let permission = Permission { guarded: keeper.is_guarding(), by_tun: options.tun.is_some(), ..Permission::default() };
+    let permission =
+        Permission { guarded: keeper.is_guarding(), by_tun: options.tun.is_some(), ..Permission::default() };
     let mut workers = Workers::start(&plan, clock, permission)?;
     let mut surroundings = Surroundings::new(options, keeper)?;
     let network = match surroundings.start(&mut workers) {

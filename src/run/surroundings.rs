@@ -141,8 +141,7 @@ impl Surroundings {
             let owned = self.owned.clone();
             director.fleet().tell(|| Message::Owned { owned: owned.clone(), announce: true });
         }
-        let wanted = self.keeper.wanted(director.model(), &self.view.network);
-        self.keeper.keep(&self.view, wanted);
+        self.keeper.keep(director.model(), &self.owned);
         changed
     }
 
@@ -156,6 +155,7 @@ impl Surroundings {
         let mut network = self.view.network.clone();
         network.set_own_mac_taken(self.keeper.takes_own_mac());
         let network = Arc::new(network);
+        self.keeper.set_links(&self.view);
         let served: Arc<[LinkId]> = self.view.served.clone().into();
         workers.tell(|| Message::Network { network: network.clone(), served: served.clone() });
         workers.permission.network = network.clone();
@@ -177,7 +177,11 @@ impl Surroundings {
             .map(|(_, prefix)| prefix.address);
         let addresses: BTreeSet<IpAddr> = by_service.chain(by_mark).filter(|&address| !is_host(address)).collect();
         let gateways = self.gateways.iter().map(|&address| Owned { address, role: Role::Gateway, link: None });
-        addresses.into_iter().map(|address| Owned { address, role: Role::Virtual, link: None }).chain(gateways).collect()
+        addresses
+            .into_iter()
+            .map(|address| Owned { address, role: Role::Virtual, link: None })
+            .chain(gateways)
+            .collect()
     }
 
     /// Opens a port on every served link that has none, and closes those of links that went.

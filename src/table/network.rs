@@ -173,8 +173,7 @@ impl Network {
         self.links.iter().flat_map(|link| &link.addresses).any(|prefix| match prefix.address {
             IpAddr::V4(own) if (1..31).contains(&prefix.length) => {
                 let hosts = u32::MAX >> prefix.length;
-                let network = u32::from(own) & !hosts;
-                [network, network | hosts].contains(&u32::from(address))
+                u32::from(own) | hosts == u32::from(address)
             }
             _ => false,
         })

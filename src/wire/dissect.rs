@@ -173,7 +173,7 @@ fn dissect6(packet: &[u8], trust: Trust) -> Result<Dissected, Malformed> {
                 let Some(header) = rest.first_chunk::<8>() else { return Err(Malformed::ExtensionHeader) };
                 let field = u16::from_be_bytes([header[2], header[3]]);
                 fragment = match (field >> 3, field & 1) {
-                    (0, 0) => FragmentPart::Whole,
+                    // An atomic fragment (RFC 6946) is a first one that needs no others.
                     (0, _) => FragmentPart::First,
                     _ => FragmentPart::Later,
                 };

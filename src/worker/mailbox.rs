@@ -19,17 +19,38 @@ use super::question::{Finding, Question};
 pub enum Message {
     Change(Arc<Change>),
     /// Links, addresses or routes changed.
-    Network { network: Arc<Network>, served: Arc<[LinkId]> },
+    Network {
+        network: Arc<Network>,
+        served: Arc<[LinkId]>,
+    },
     /// Addresses to answer ARP and neighbour discovery for, and those to be announced now.
-    Owned { owned: Arc<[Owned]>, announce: bool },
+    Owned {
+        owned: Arc<[Owned]>,
+        announce: bool,
+    },
     /// The kernel's neighbour table changed; `whole` when this is all of it.
-    Neighbours { events: Arc<[NeighbourEvent]>, whole: bool },
+    Neighbours {
+        events: Arc<[NeighbourEvent]>,
+        whole: bool,
+    },
     /// Another worker heard from a neighbour.
-    Learned { link: LinkId, learned: Learned },
+    Learned {
+        link: LinkId,
+        learned: Learned,
+    },
     /// Open a port on a link.
-    Open { link: LinkId, way: Way, outcome: mpsc::Sender<Result<(), PortError>> },
-    Close { link: LinkId },
-    Ask { question: Question, answer: mpsc::Sender<Finding> },
+    Open {
+        link: LinkId,
+        way: Way,
+        outcome: mpsc::Sender<Result<(), PortError>>,
+    },
+    Close {
+        link: LinkId,
+    },
+    Ask {
+        question: Question,
+        answer: mpsc::Sender<Finding>,
+    },
     Stop,
 }
 

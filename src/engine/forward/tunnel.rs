@@ -4,9 +4,9 @@
 use crate::base::{Address, ConnectionId, Family, Protocol, Tick};
 use crate::table::{NextHop, RouteKind, Tunnel, TunnelChecksum, TunnelKind};
 use crate::wire::checksum;
-use crate::wire::ip::{self, v4, v6};
 use crate::wire::fragment::Original;
 use crate::wire::frame::ETHERNET_LENGTH;
+use crate::wire::ip::{self, v4, v6};
 use crate::wire::offload::Completion;
 use crate::wire::segment::{self, Unfinished};
 use crate::wire::transport::{self, udp};
