@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod fake;
+mod recorded;
 mod round_trip;
 
 use std::ffi::OsString;
