@@ -25,3 +25,4 @@ pub mod responder;
 pub mod sys;
 #[cfg(test)]
 mod testing;
+pub mod virtual_mac;
