@@ -1,7 +1,9 @@
 //! The machine around us: links, routes, neighbours, the guard, privileges.
 //!
 //! ```text
-//! the director ─┬─ network ── netlink ── the kernel's links, addresses, routes, neighbours
+//! the director ─┬─ privileges            what may be done here, and so which way keeps the kernel out:
+//!               │                        virtual_mac, guard, or nothing needed
+//!               ├─ network ── netlink ── the kernel's links, addresses, routes, neighbours
 //!               ├─ neighbour             link-layer addresses, known or asked for (question), frames
 //!               │                        waiting meanwhile (pending)
 //!               ├─ responder             ARP and neighbour discovery answered for what we own
@@ -20,8 +22,10 @@ pub mod netlink;
 pub mod network;
 pub mod nftables;
 pub mod pending;
+pub mod privileges;
 pub mod question;
 pub mod responder;
 pub mod sys;
 #[cfg(test)]
 mod testing;
+pub mod virtual_mac;
