@@ -47,15 +47,16 @@ pub fn run(options: &Options) -> io::Result<()> {
     })?;
     let clock = Clock::new();
     let keeper = Keeper::open(options)?;
+    let seed = seed()?;
     let plan = Plan {
         workers: usize::from(options.workers),
         cores: cores(&options.cores),
-        engine: Config { maximum_connections: options.max_connections, seed: seed()?, host_stack: HostStack::Beside },
+        engine: Config { maximum_connections: options.max_connections, seed, host_stack: HostStack::Beside },
     };
     let permission =
         Permission { guarded: keeper.is_guarding(), by_tun: options.tun.is_some(), ..Permission::default() };
     let mut workers = Workers::start(&plan, clock, permission)?;
-    let mut surroundings = Surroundings::new(options, keeper)?;
+    let mut surroundings = Surroundings::new(options, keeper, seed)?;
     let network = match surroundings.start(&mut workers) {
         Ok(network) => network,
         Err(error) => {

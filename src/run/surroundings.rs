@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
@@ -12,8 +13,11 @@ use crate::control::director::Director;
 use crate::engine::Engine;
 use crate::host::network::{LinkChoice, Serving, View, Watcher};
 use crate::host::responder::{Owned, Role};
-use crate::port::{PacketOptions, Reception, TunOptions};
-use crate::table::Network;
+use crate::port::af_packet::fanout::{Coverage, FlowHash, FlowKey, Role as LinkRole, Steering};
+use crate::port::af_packet::filter::{LinkFilter, solicited_node};
+use crate::port::af_packet::program::Program;
+use crate::port::{Fanout, FanoutGroup, PacketOptions, Reception, TunOptions};
+use crate::table::{Link, Network};
 use crate::worker::{Message, Way};
 
 use super::keeper::Keeper;
@@ -33,6 +37,10 @@ pub struct Surroundings {
     gateways: Vec<IpAddr>,
     virtual_mac: Option<Mac>,
     tun: Option<String>,
+    /// How several workers share the clients; nothing for a single one.
+    steering: Option<FlowHash>,
+    /// The destinations of clients' packets.
+    virtual_prefixes: Vec<Prefix>,
     pub keeper: Keeper,
 }
 
@@ -41,7 +49,7 @@ impl Surroundings {
     ///
     /// # Errors
     /// The kernel does not tell what links there are.
-    pub fn new(options: &Options, keeper: Keeper) -> io::Result<Surroundings> {
+    pub fn new(options: &Options, keeper: Keeper, seed: u64) -> io::Result<Surroundings> {
         let mut watcher = Watcher::open()?;
         let links = match &options.interface[..] {
             [] => LinkChoice::AllEthernet,
@@ -62,6 +70,10 @@ impl Surroundings {
                 VirtualMac::Off => None,
             },
             tun: options.tun.clone(),
+            steering: NonZeroU32::new(options.workers.into())
+                .filter(|workers| workers.get() > 1)
+                .map(|workers| FlowHash { workers, key: FlowKey::Address, seed: seed as u32 }),
+            virtual_prefixes: Vec::new(),
             keeper,
         })
     }
@@ -69,10 +81,6 @@ impl Surroundings {
     /// The descriptor that tells of changes.
     pub fn descriptor(&self) -> RawFd {
         self.watcher.as_raw_fd()
-    }
-
-    pub fn view(&self) -> &View {
-        &self.view
     }
 
     /// Names of the links that are served.
@@ -126,7 +134,14 @@ impl Surroundings {
     /// Brings addresses and guard in line with the configuration; the network where that changed it.
     pub fn settle(&mut self, director: &mut Director<Workers>) -> Option<Arc<Network>> {
         let owned = self.owned_by(director.model());
+        let prefixes = virtual_prefixes(director.model());
         let mut changed = None;
+        if prefixes != self.virtual_prefixes {
+            self.virtual_prefixes = prefixes;
+            if self.steering.is_some() && *owned == *self.owned {
+                self.adjust_ports(director.fleet());
+            }
+        }
         if *owned != *self.owned {
             self.owned = owned.into();
             let virtual_mac = self.virtual_mac.filter(|_| !self.owned.is_empty());
@@ -138,6 +153,7 @@ impl Surroundings {
                 }
                 changed = Some(self.publish(director.fleet()));
             }
+            self.adjust_ports(director.fleet());
             let owned = self.owned.clone();
             director.fleet().tell(|| Message::Owned { owned: owned.clone(), announce: true });
         }
@@ -198,17 +214,7 @@ impl Surroundings {
             if !link.up || self.open.contains_key(&id) || self.refused.contains(&id) {
                 continue;
             }
-            let outcome = (0..workers.count()).try_for_each(|worker| {
-                let way = match &self.tun {
-                    Some(name) => Way::Tun(TunOptions::new(name)),
-                    None => {
-                        let mut options = PacketOptions::new(&link.name, link.index);
-                        options.reception = Reception::Promiscuous;
-                        Way::Packet(options)
-                    }
-                };
-                workers.open(worker, id, way)?.map_err(io::Error::other)
-            });
+            let outcome = self.open_port(workers, link);
             match outcome {
                 Ok(()) => {
                     self.open.insert(id, link.index);
@@ -221,4 +227,78 @@ impl Surroundings {
         }
         errors
     }
+
+    /// Opens a link's port in every worker. The kernel numbers the members of a fanout group in
+    /// the order of joining, so the workers come in theirs.
+    fn open_port(&self, workers: &Workers, link: &Link) -> io::Result<()> {
+        let mut group = FanoutGroup::New;
+        for worker in 0..workers.count() {
+            let way = match &self.tun {
+                Some(name) => Way::Tun(TunOptions::new(name)),
+                None => {
+                    let mut options = PacketOptions::new(&link.name, link.index);
+                    options.reception = Reception::Promiscuous;
+                    options.filter = Some(self.filter(link));
+                    options.fanout = self.steering_program().map(|program| Fanout { group, program });
+                    Way::Packet(options)
+                }
+            };
+            let joined = workers.open(worker, link.id, way)?.map_err(io::Error::other)?;
+            if let Some(number) = joined {
+                group = FanoutGroup::Join(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the open ports receive what the owned addresses ask for.
+    fn adjust_ports(&self, workers: &Workers) {
+        if self.tun.is_some() {
+            return;
+        }
+        let steering = self.steering_program().map(Arc::new);
+        for link in self.open.keys().filter_map(|&id| self.view.network.link(id)) {
+            let filter = Arc::new(self.filter(link));
+            workers.tell(|| Message::Adjust { link: link.id, filter: filter.clone(), steering: steering.clone() });
+        }
+    }
+
+    /// What a link's ports let through: frames to its own address and the virtual one, and
+    /// neighbour discovery for what is owned.
+    fn filter(&self, link: &Link) -> Program {
+        let groups =
+            self.owned.iter().filter(|entry| entry.address.is_ipv6()).map(|entry| solicited_node(entry.address.into()));
+        let mut filter = LinkFilter { addresses: vec![link.mac], groups: groups.collect() };
+        filter.addresses.extend(self.virtual_mac);
+        filter.groups.sort_unstable();
+        filter.groups.dedup();
+        // With more groups than a filter holds, everything is let through and looked at.
+        filter.program().unwrap_or_else(|_| Program::everything())
+    }
+
+    /// How several workers share a link's frames: a client's always fall to the same one, and so
+    /// do the replies to it.
+    fn steering_program(&self) -> Option<Program> {
+        let hash = self.steering?;
+        let (program, coverage) = Steering::new(hash, LinkRole::Both, &self.virtual_prefixes).program();
+        if coverage == Coverage::RequestsOnly {
+            log::warn!(
+                "too many virtual addresses for several workers: replies may miss their connection; use --workers 1"
+            );
+        }
+        Some(program)
+    }
+}
+
+/// Where clients' packets go: the services' addresses, and what the rules of mark services match.
+fn virtual_prefixes(model: &Engine) -> Vec<Prefix> {
+    let table = model.service_table();
+    let by_service = table.virtual_addresses().map(|(family, address)| Prefix::host(address.to_ip(family)));
+    let by_mark =
+        model.marks().iter().flat_map(|rule| rule.matching.destinations.iter().map(|prefix| (rule.mark, *prefix)));
+    let by_mark = by_mark.filter(|&(mark, prefix)| table.has_mark(prefix.family(), mark)).map(|(_, prefix)| prefix);
+    let mut prefixes: Vec<Prefix> = by_service.chain(by_mark).collect();
+    prefixes.sort_unstable_by_key(|prefix| (prefix.address, prefix.length));
+    prefixes.dedup();
+    prefixes
 }

@@ -85,7 +85,7 @@ impl Workers {
     ///
     /// # Errors
     /// Why the port cannot be opened.
-    pub fn open(&self, worker: usize, link: LinkId, way: Way) -> io::Result<Result<(), PortError>> {
+    pub fn open(&self, worker: usize, link: LinkId, way: Way) -> io::Result<Result<Option<u16>, PortError>> {
         let (outcome, opened) = mpsc::channel();
         let Some(mailbox) = self.mailboxes.get(worker) else { return Err(io::ErrorKind::NotFound.into()) };
         mailbox.send(Message::Open { link, way, outcome })?;

@@ -9,6 +9,7 @@ use mio::Waker;
 use crate::base::LinkId;
 use crate::host::neighbour::{Learned, NeighbourEvent};
 use crate::host::responder::Owned;
+use crate::port::af_packet::program::Program;
 use crate::port::{PacketOptions, PortError, TunOptions};
 use crate::table::{Change, Network};
 
@@ -39,10 +40,18 @@ pub enum Message {
         learned: Learned,
     },
     /// Open a port on a link.
+    /// The answer names the fanout group that the port is in.
     Open {
         link: LinkId,
         way: Way,
-        outcome: mpsc::Sender<Result<(), PortError>>,
+        outcome: mpsc::Sender<Result<Option<u16>, PortError>>,
+    },
+    /// Receive other frames on a link from now on: what passes the filter, and of those what
+    /// falls to which worker.
+    Adjust {
+        link: LinkId,
+        filter: Arc<Program>,
+        steering: Option<Arc<Program>>,
     },
     Close {
         link: LinkId,

@@ -20,7 +20,8 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::base::{LinkId, Tick};
 use crate::engine::{Config, Egress, Engine, Verdict};
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
-use crate::port::{Held, Port, PortError, PortEvent, Ports};
+use crate::port::af_packet::program::Program;
+use crate::port::{Adjustment, Held, Port, PortError, PortEvent, Ports};
 use crate::table::Network;
 use crate::wire::{EtherType, Frame, LinkHeader, ip};
 
@@ -244,6 +245,7 @@ impl Worker {
                 // Whoever asked may have stopped waiting.
                 let _ = outcome.send(self.open(link, &way));
             }
+            Message::Adjust { link, filter, steering } => self.adjust(link, &filter, steering.as_deref()),
             Message::Close { link } => self.close(link),
             Message::Ask { question, answer } => {
                 let _ = answer.send(self.answer(now, &question));
@@ -311,12 +313,13 @@ impl Worker {
         }
     }
 
-    fn open(&mut self, link: LinkId, way: &Way) -> Result<(), PortError> {
+    fn open(&mut self, link: LinkId, way: &Way) -> Result<Option<u16>, PortError> {
         self.close(link);
         let port = match way {
             Way::Packet(options) => Port::packet(options)?,
             Way::Tun(options) => Port::tun(options)?,
         };
+        let group = port.fanout_group();
         self.ports.insert(link, port);
         let descriptor = self.ports.descriptors().find(|(id, _)| *id == link).map(|(_, descriptor)| descriptor);
         if let Some(descriptor) = descriptor {
@@ -328,7 +331,16 @@ impl Worker {
         }
         // Frames may have come between opening and registering.
         self.mark_ready(link);
-        Ok(())
+        Ok(group)
+    }
+
+    fn adjust(&mut self, link: LinkId, filter: &Program, steering: Option<&Program>) {
+        let steering = steering.map(Adjustment::FanoutProgram);
+        for adjustment in [Some(Adjustment::Filter(filter)), steering].into_iter().flatten() {
+            if let Err(error) = self.ports.adjust(link, &adjustment) {
+                log::warn!("what is received cannot be adjusted: {error}");
+            }
+        }
     }
 
     fn close(&mut self, link: LinkId) {

@@ -31,6 +31,11 @@ impl Program {
     /// Takes every frame.
     pub(super) const EVERYTHING: [libc::sock_filter; 1] = [instruction(RETURN_NUMBER, WHOLE_FRAME)];
 
+    /// A filter that lets every frame through.
+    pub fn everything() -> Program {
+        Program(Program::EVERYTHING.to_vec())
+    }
+
     /// How many instructions it has.
     pub fn length(&self) -> usize {
         self.0.len()
