@@ -34,6 +34,7 @@ mod related;
 mod routes;
 mod sip;
 mod track;
+mod tunnel_errors;
 mod view;
 
 #[cfg(test)]
@@ -59,6 +60,7 @@ use conn::ConnectionTable;
 use emit::ErrorLimit;
 use routes::RouteCache;
 use services::Services;
+use tunnel_errors::PathMtus;
 
 /// Who answers for addresses that are this host's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,7 @@ pub struct Engine {
     counts: VerdictCounts,
     drop_rate: DropRate,
     error_limit: ErrorLimit,
+    path_mtus: PathMtus,
     /// Call-IDs of SIP templates.
     call_ids: HashMap<ConnectionId, Box<[u8]>, BuildHasherDefault<DefaultHasher>>,
     /// When connections of deleted destinations are to be looked for.
@@ -126,6 +129,7 @@ impl Engine {
             counts: VerdictCounts::default(),
             drop_rate: DropRate::default(),
             error_limit: ErrorLimit::default(),
+            path_mtus: PathMtus::default(),
             call_ids: HashMap::default(),
             purge_at: None,
             next_housekeeping: Tick::ZERO,

@@ -75,7 +75,7 @@ impl Engine {
             self.tell_sender(now, frame, seen, Complaint::TimeExceeded);
             return Err(Verdict::Drop(DropReason::TimeToLive));
         }
-        let size = self.wire_size(frame, seen);
+        let size = self.size_to_fit(frame, seen);
         let may_fragment = parts.family == Family::V4 && !ip::dont_fragment(parts.family, frame.packet());
         if size > hop.mtu as usize && !may_fragment {
             self.tell_sender(now, frame, seen, Complaint::TooBig(hop.mtu));

@@ -67,7 +67,7 @@ pub(super) fn quoted(parts: &Dissected, packet: &[u8]) -> Option<Quoted> {
 }
 
 /// Whether an ICMP message's checksum is right, as far as it can be told.
-fn checksum_is_right(frame: &Frame, parts: &Dissected) -> bool {
+pub(super) fn checksum_is_right(frame: &Frame, parts: &Dissected) -> bool {
     let message = parts.transport(frame.packet());
     let pseudo = match parts.family {
         Family::V4 => Sum::ZERO,
@@ -80,6 +80,9 @@ impl Engine {
     /// An ICMP message to a virtual address: an error about what a client was sent, or something
     /// for the host's stack.
     pub(super) fn input_icmp(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
+        if let Some(verdict) = self.tunnel_error(now, frame, seen) {
+            return verdict;
+        }
         let Some(inner) = quoted(&seen.parts, frame.packet()) else {
             return self.leave_to_host(now, frame, seen, PassReason::NotFirst, Kept::No);
         };

@@ -161,6 +161,9 @@ impl Engine {
             Ok(hop) => hop,
             Err(verdict) => return verdict,
         };
+        let Some(connection) = self.connections.get(id) else { return Verdict::Drop(DropReason::NoDestination) };
+        let (family, address) = (connection.destination_family, connection.destination_address);
+        let hop = self.path_mtus.limit(now, family, address, hop);
         if hop.kind == RouteKind::Local {
             return Verdict::Pass(PassReason::Local);
         }
