@@ -6,7 +6,8 @@
 //!               ├─ network ── netlink ── the kernel's links, addresses, routes, neighbours
 //!               ├─ neighbour             link-layer addresses, known or asked for (question), frames
 //!               │                        waiting meanwhile (pending)
-//!               ├─ responder             ARP and neighbour discovery answered for what we own
+//!               ├─ responder             ARP and neighbour discovery answered for what we own, in the
+//!               │                        groups where it is asked for (membership)
 //!               └─ guard ─── nftables    what the kernel must not answer or forward besides us
 //! ```
 //!
@@ -17,6 +18,7 @@ pub mod arp;
 pub mod discovery;
 pub mod guard;
 pub mod malformed;
+pub mod membership;
 pub mod neighbour;
 pub mod netlink;
 pub mod network;
