@@ -8,7 +8,8 @@
 //!               │                        waiting meanwhile (pending)
 //!               ├─ responder             ARP and neighbour discovery answered for what we own, in the
 //!               │                        groups where it is asked for (membership)
-//!               └─ guard ─── nftables    what the kernel must not answer or forward besides us
+//!               ├─ guard ─── nftables    what the kernel must not answer or forward besides us
+//!               └─ tunway                routes and rules that lead packets into a TUN device instead
 //! ```
 //!
 //! What decides is pure, told the time and handed frames; the rest talks to the kernel by netlink
@@ -30,4 +31,5 @@ pub mod responder;
 pub mod sys;
 #[cfg(test)]
 mod testing;
+pub mod tunway;
 pub mod virtual_mac;
