@@ -6,8 +6,10 @@
 //!               ├─ network ── netlink ── the kernel's links, addresses, routes, neighbours
 //!               ├─ neighbour             link-layer addresses, known or asked for (question), frames
 //!               │                        waiting meanwhile (pending)
-//!               ├─ responder             ARP and neighbour discovery answered for what we own
-//!               └─ guard ─── nftables    what the kernel must not answer or forward besides us
+//!               ├─ responder             ARP and neighbour discovery answered for what we own, in the
+//!               │                        groups where it is asked for (membership)
+//!               ├─ guard ─── nftables    what the kernel must not answer or forward besides us
+//!               └─ tunway                routes and rules that lead packets into a TUN device instead
 //! ```
 //!
 //! What decides is pure, told the time and handed frames; the rest talks to the kernel by netlink
@@ -17,6 +19,7 @@ pub mod arp;
 pub mod discovery;
 pub mod guard;
 pub mod malformed;
+pub mod membership;
 pub mod neighbour;
 pub mod netlink;
 pub mod network;
@@ -28,4 +31,5 @@ pub mod responder;
 pub mod sys;
 #[cfg(test)]
 mod testing;
+pub mod tunway;
 pub mod virtual_mac;

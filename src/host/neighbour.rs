@@ -259,20 +259,17 @@ impl Neighbours {
         let known = self.entries.get(&key).copied();
         let state = match event.state {
             KernelState::Unusable => {
-                let told = known.filter(|entry| entry.origin == Origin::Kernel);
-                match told.map(|entry| entry.state) {
-                    // Its asking is ours.
-                    None | Some(State::Asking { .. } | State::Failed { .. }) => {}
-                    Some(_) => {
-                        self.entries.remove(&key);
-                    }
+                if known.is_some_and(|entry| entry.origin == Origin::Kernel) {
+                    self.entries.remove(&key);
                 }
                 return;
             }
             KernelState::Permanent(mac) => State::Permanent { mac },
             KernelState::Reachable(mac) => State::Reachable { mac, since: now },
             KernelState::Stale(mac) => match known {
-                // The kernel does not use the entry; that is no reason to doubt ours.
+                // The kernel does not use the entry; that is no reason to doubt ours, which was
+                // heard from the neighbour itself.
+                Some(entry) if entry.origin == Origin::Ours && entry.state.mac().is_some() => return,
                 Some(entry) if entry.state.mac() == Some(mac) && !entry.is_permanent() => return,
                 _ => State::Stale { mac },
             },
@@ -291,9 +288,16 @@ impl Neighbours {
         }
     }
 
-    /// Forgets every neighbour on a link that is gone, or has another identity now.
+    /// Forgets every neighbour on a link that is gone, or has another identity now. What waits for
+    /// one has failed.
     pub fn forget_link(&mut self, link: LinkId) {
-        self.entries.retain(|key, _| key.0 != link);
+        let outcomes = &mut self.outcomes;
+        self.entries.retain(|&(of, address), entry| {
+            if of == link && matches!(entry.state, State::Asking { .. }) {
+                outcomes.push_back(Outcome::Failed { link, address });
+            }
+            of != link
+        });
     }
 
     /// The next question that is due, if any; to be called until there is none.
@@ -384,6 +388,10 @@ impl Neighbours {
     fn set(&mut self, key: Key, state: State) {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.state = state;
+            if state.mac().is_none() {
+                // Nothing is left of what the kernel told.
+                entry.origin = Origin::Ours;
+            }
         }
         if let Some(next) = state.next_question() {
             self.deadlines.push(Reverse((next, key.0, key.1)));

@@ -31,6 +31,7 @@ use crate::table::network::{Link, LinkLayer};
 
 use super::neighbour::NeighbourEvent;
 use super::netlink::{Connection, NetlinkError, Received, Subscription};
+pub use decode::name_of;
 use decode::{Interface, Topology};
 
 /// More neighbour events than this at once are not worth keeping: reading the table is cheaper.

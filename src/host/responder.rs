@@ -6,7 +6,7 @@
 //! about their senders is handed on for the workers' neighbour tables, and another machine that
 //! claims an owned address (RFC 5227 section 2.4) is reported.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::base::{Address, Family, LinkId, Mac};
@@ -88,7 +88,7 @@ pub struct Responder {
     owned: BTreeMap<IpAddr, Vec<Owned>>,
     links: HashMap<LinkId, Answering>,
     /// Addresses of the host: asked for them, the kernel answers.
-    network: Network,
+    hosts: HashSet<IpAddr>,
     counters: ResponderCounters,
 }
 
@@ -117,7 +117,7 @@ impl Responder {
             .filter(|link| link.layer == LinkLayer::Ethernet)
             .map(|link| (link.id, Answering { mac: link.source_mac(), interface: link.mac }))
             .collect();
-        self.network = network.clone();
+        self.hosts = network.links().iter().flat_map(|link| &link.addresses).map(|prefix| prefix.address).collect();
     }
 
     /// Takes in a frame, and writes the answer to it, if any, into `out` ([`ANSWER_LENGTH`]).
@@ -203,7 +203,7 @@ impl Responder {
         let claimed = self.owned_on(link, sender).is_some();
         let evidence = match arp.operation {
             Operation::Reply if to_us => Evidence::Answer,
-            Operation::Request if wanted && (owned || self.is_hosts(target)) => Evidence::Request,
+            Operation::Request if wanted && (owned || self.hosts.contains(&target)) => Evidence::Request,
             _ => Evidence::Announcement,
         };
         Understood {
@@ -243,7 +243,7 @@ impl Responder {
                 });
                 let source = IpAddr::V6(message.source);
                 let claimed = self.owned_on(link, source).is_some();
-                let wanted = owned.is_some() || self.is_hosts(target);
+                let wanted = owned.is_some() || self.hosts.contains(&target);
                 let evidence = if wanted { Evidence::Request } else { Evidence::Announcement };
                 // Without the option nothing is said about where the source is.
                 let told = message.link_layer.is_some() && !probe && !claimed;
@@ -281,10 +281,6 @@ impl Responder {
 
     fn owned_on(&self, link: LinkId, address: IpAddr) -> Option<&Owned> {
         self.owned.get(&address)?.iter().find(|owned| owned.link.is_none_or(|only| only == link))
-    }
-
-    fn is_hosts(&self, address: IpAddr) -> bool {
-        self.network.is_local(Family::of(&address), Address::from(address))
     }
 }
 

@@ -205,6 +205,33 @@ fn requests_to_services_do_not_reach_the_kernel_and_others_do() {
 }
 
 #[test]
+fn a_packet_socket_still_sees_what_the_guard_drops() {
+    use etherparse::{SlicedPacket, TransportSlice};
+    use pnet::datalink::{self, Channel, Config};
+
+    let Some(site) = Site::create() else { return };
+    for scheme in SCHEMES {
+        let mut guard = site.guard(scheme);
+        let [service, other] = [80, 81].map(|port| at(&format!("10.9.9.9:{port}")));
+        guard.update(&GuardRules { services: [tcp(service)].into(), ..GuardRules::default() }).unwrap();
+        let channel = site.director.run(|| {
+            let interface = datalink::interfaces().into_iter().find(|each| each.name == "front").unwrap();
+            let config = Config { read_timeout: Some(Duration::from_millis(10)), ..Config::default() };
+            datalink::channel(&interface, config).unwrap()
+        });
+        let Channel::Ethernet(_, mut frames) = channel else { panic!("not Ethernet") };
+        assert!(!answered(&site.client, service, other), "{scheme:?}");
+        eventually("the frame is seen", || {
+            let Ok(frame) = frames.next() else { return false };
+            let packet = SlicedPacket::from_ethernet(frame);
+            matches!(packet, Ok(SlicedPacket { transport: Some(TransportSlice::Tcp(tcp)), .. })
+                if tcp.destination_port() == service.port() && tcp.syn())
+        });
+        guard.close().unwrap();
+    }
+}
+
+#[test]
 fn addresses_of_the_director_alone_are_not_forwarded() {
     let Some(site) = Site::create() else { return };
     for scheme in SCHEMES {

@@ -151,6 +151,35 @@ fn the_kernel_takes_back_only_what_it_told() {
 }
 
 #[test]
+fn frames_never_wait_for_an_entry_that_is_gone() {
+    let mut table = Neighbours::new(8);
+    table.kernel(event(KernelState::Stale(A)), Tick(0));
+    for second in 0..4 {
+        resolve(&mut table, second * 1000);
+        questions(&mut table, second * 1000);
+    }
+    // What the kernel told is used up; from here on the asking is ours.
+    assert_eq!(resolve(&mut table, 3001), Resolution::Wait);
+    table.kernel(event(KernelState::Unusable), Tick(3002));
+    table.kernel_table([], Tick(3003));
+    assert_eq!(resolve(&mut table, 3004), Resolution::Wait);
+    table.forget_link(LINK);
+    assert_eq!(outcomes(&mut table), [Outcome::Failed { link: LINK, address: peer() }]);
+    assert_eq!(questions(&mut table, 10_000), []);
+}
+
+#[test]
+fn what_the_kernel_does_not_use_is_no_reason_to_doubt_what_was_heard() {
+    let mut table = Neighbours::new(8);
+    resolve(&mut table, 0);
+    table.learn(LINK, learned(B, Evidence::Answer), Tick(1));
+    table.kernel(event(KernelState::Stale(A)), Tick(2));
+    assert_eq!(resolve(&mut table, 3), Resolution::Known(B));
+    table.kernel(event(KernelState::Reachable(A)), Tick(4));
+    assert_eq!(resolve(&mut table, 5), Resolution::Known(A));
+}
+
+#[test]
 fn a_full_table_makes_room_from_what_nobody_uses() {
     let mut table = Neighbours::new(2);
     let host = |last: u8| IpAddr::from([10, 0, 0, last]);

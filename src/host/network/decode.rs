@@ -105,6 +105,14 @@ pub fn notification(message: RouteNetlinkMessage) -> Option<Notification> {
     }
 }
 
+/// The name of a link.
+pub fn name_of(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
 pub fn interface(message: RouteNetlinkMessage) -> Option<Interface> {
     let RouteNetlinkMessage::NewLink(LinkMessage { header, attributes, .. }) = message else {
         return None;

@@ -161,6 +161,20 @@ fn changes_are_told_by_kind_and_ids_last() {
 }
 
 #[test]
+fn reading_and_following_need_no_capability() {
+    let Some([here, there]) = namespaces() else { return };
+    here.wire("left", &there, "peer0");
+    let served = here.run(|| {
+        crate::host::sys::keep_capabilities(0).unwrap();
+        let mut watcher = Watcher::open().unwrap();
+        watcher.neighbours().unwrap();
+        watcher.drain().unwrap();
+        watcher.read(&Serving::default()).unwrap().served.len()
+    });
+    assert_eq!(served, 1);
+}
+
+#[test]
 fn lost_notifications_are_noticed() {
     let Some([here]) = namespaces() else { return };
     here.ip("link add extra type veth peer name extra1");

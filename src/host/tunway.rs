@@ -1,0 +1,401 @@
+//! The way through a TUN device: routes and rules that lead packets into it (`--tun`).
+//!
+//! Where layer 2 is out of reach, or the operator prefers it, the kernel itself hands packets to
+//! the director, and routes what comes back (CAP_NET_ADMIN; forwarding switched on).
+//!
+//! ```text
+//! client ──► kernel ── route of the VIP ─────────────► TUN ─► director ─► TUN ─► kernel ─► real server
+//! client ◄── kernel ◄─ TUN ◄─ director ◄─ TUN ◄─────── rule: from real server ─── kernel ◄─┘
+//!
+//! ip rule   11800  iif TUN  goto 11899        what the director sent is routed as anything else
+//!           11801  from SERVER ipproto tcp sport 80  lookup 11800
+//!           11801  from SERVER ipproto icmp          lookup 11800
+//!           11899  nop
+//! table 11800  default dev TUN
+//! table main   VIP dev TUN
+//! address      192.0.0.8/32 on the device
+//! ```
+//!
+//! The rule: all of it carries [`PROTOCOL`] and stands in one range of priorities and one table of
+//! its own; by these marks it is undone at the end, and what a killed director left at the next
+//! start. (A device that is not persistent takes its routes along; rules stay, and lead nowhere.)
+//!
+//! Limits, by the kernel's ways:
+//! * A VIP must not be an address of this host: the local table is asked before any route.
+//! * Packets that this host generates for a VIP take the route, too, with the host's address.
+//! * A later fragment has no ports, so a rule with a port does not lead it here: fragmented
+//!   replies of NATed real servers need a service of port 0, whose rule has none.
+//! * Kernels before 4.17 know no protocols and ports in rules. They leave them out, and all that
+//!   a real server sends through this host comes here; the director sends on what is not its own.
+//! * Rules are asked one by one: hundreds of real servers are well, tens of thousands are not.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+
+use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
+use netlink_packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use crate::base::{Family, Port, Prefix, Protocol};
+
+use super::guard::Endpoint;
+use super::netlink::{Connection, NetlinkError};
+
+/// The protocol number (rtnetlink(7)) of every route and rule that is made here.
+pub const PROTOCOL: u8 = 118;
+/// The table that leads everything into the device.
+pub const TABLE: u32 = 11800;
+const FIRST_PRIORITY: u32 = 11800;
+const STEERING_PRIORITY: u32 = 11801;
+const LAST_PRIORITY: u32 = 11899;
+
+/// The IPv4 dummy address (RFC 7600 section 4.8): for interfaces that need one and have none.
+const DUMMY_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
+const MAIN_TABLE: u32 = 254;
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+const NLM_F_REPLACE: u16 = 0x100;
+const NLM_F_CREATE: u16 = 0x400;
+
+/// Why the way through the device cannot be laid.
+#[derive(Debug, thiserror::Error)]
+pub enum TunWayError {
+    /// the device does not exist
+    #[error("there is no interface {0}: it has to be made before packets can be led into it")]
+    NoDevice(String),
+    /// CAP_NET_ADMIN is missing
+    #[error("leading packets into a TUN device needs CAP_NET_ADMIN in this network namespace")]
+    NotPermitted,
+    /// the kernel refused
+    #[error("cannot {doing}: {source}")]
+    Kernel { doing: String, source: NetlinkError },
+}
+
+/// The way as it is laid; it goes when this value goes.
+pub struct TunWay {
+    connection: Connection,
+    /// The device's interface index.
+    index: u32,
+    vips: HashSet<Prefix>,
+    steering: BTreeSet<Steering>,
+}
+
+/// What is led into the device by a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Steering {
+    source: IpAddr,
+    protocol: Protocol,
+    /// Every port if 0.
+    port: Port,
+}
+
+impl TunWay {
+    /// Clears away what a killed director left, brings the device up, and makes the table that
+    /// leads into it. Nothing is led there so far.
+    ///
+    /// # Errors
+    /// Where there is no such device, or the kernel does not permit it.
+    pub fn open(device: &str) -> Result<TunWay, TunWayError> {
+        let mut connection = Connection::open(NETLINK_ROUTE).map_err(|error| kernel("open netlink", error.into()))?;
+        clear(&mut connection)?;
+        let index = connection
+            .list(RouteNetlinkMessage::GetLink(Default::default()), |message| match message {
+                RouteNetlinkMessage::NewLink(link) => Some(link),
+                _ => None,
+            })
+            .map_err(|error| kernel("list interfaces", error))?
+            .into_iter()
+            .find(|link| super::network::name_of(link) == Some(device))
+            .map(|link| link.header.index)
+            .ok_or_else(|| TunWayError::NoDevice(device.to_owned()))?;
+        let mut way = TunWay { connection, index, vips: HashSet::new(), steering: BTreeSet::new() };
+        way.bring_up(device)?;
+        way.pass_reverse_path_filter(device)?;
+        for family in FAMILIES {
+            match way.lay_out(family, device) {
+                // This kernel has no IPv6, so there is nothing to lead.
+                Err(error) if family == Family::V6 && is_without_ipv6(&error) => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(way)
+    }
+
+    /// Leads packets to `vips` and replies of `real_servers` into the device from now on, and
+    /// nothing else.
+    ///
+    /// # Errors
+    /// Where the kernel refuses; what was done until then stays and is known.
+    pub fn update(&mut self, vips: &HashSet<Prefix>, real_servers: &BTreeSet<Endpoint>) -> Result<(), TunWayError> {
+        let steering = steering(real_servers);
+        let new_steering: Vec<Steering> = steering.difference(&self.steering).copied().collect();
+        let old_steering: Vec<Steering> = self.steering.difference(&steering).copied().collect();
+        let new_vips: Vec<Prefix> = vips.difference(&self.vips).copied().collect();
+        let old_vips: Vec<Prefix> = self.vips.difference(vips).copied().collect();
+        for steered in new_steering {
+            let rule = RouteNetlinkMessage::NewRule(steering_rule(&steered));
+            self.change(rule, NLM_F_CREATE, || format!("steer replies of {} into the device", steered.source))?;
+            self.steering.insert(steered);
+        }
+        for vip in new_vips {
+            let route = RouteNetlinkMessage::NewRoute(self.route(MAIN_TABLE, vip));
+            self.change(route, NLM_F_CREATE | NLM_F_REPLACE, || format!("route {vip} into the device"))?;
+            self.vips.insert(vip);
+        }
+        for vip in old_vips {
+            let route = RouteNetlinkMessage::DelRoute(self.route(MAIN_TABLE, vip));
+            self.undo(route, || format!("take the route of {vip} away"))?;
+            self.vips.remove(&vip);
+        }
+        for steered in old_steering {
+            let rule = RouteNetlinkMessage::DelRule(steering_rule(&steered));
+            self.undo(rule, || format!("take the rule of {} away", steered.source))?;
+            self.steering.remove(&steered);
+        }
+        Ok(())
+    }
+
+    /// Undoes everything. Dropping it does the same, silently.
+    ///
+    /// # Errors
+    /// Where the kernel refuses.
+    pub fn close(mut self) -> Result<(), TunWayError> {
+        self.undo_all()
+    }
+
+    fn undo_all(&mut self) -> Result<(), TunWayError> {
+        clear(&mut self.connection)?;
+        let address = RouteNetlinkMessage::DelAddress(self.dummy_address());
+        match self.connection.change(address, 0) {
+            Err(error) if is_gone(&error) || error.errno() == Some(libc::EADDRNOTAVAIL) => Ok(()),
+            outcome => outcome.map_err(|error| kernel("take the device's address away", error)),
+        }
+    }
+
+    fn bring_up(&mut self, device: &str) -> Result<(), TunWayError> {
+        let mut link = LinkMessage::default();
+        link.header.index = self.index;
+        link.header.flags = LinkFlags::Up;
+        link.header.change_mask = LinkFlags::Up;
+        self.change(RouteNetlinkMessage::SetLink(link), 0, || format!("bring {device} up"))
+    }
+
+    /// Lets in what the director forwards: its sources do not route back into the device, and the
+    /// kernel's filter would drop it. The loosest of the device's setting and the general one
+    /// counts, and even that wants an address on the device: [`DUMMY_ADDRESS`].
+    fn pass_reverse_path_filter(&mut self, device: &str) -> Result<(), TunWayError> {
+        let address = RouteNetlinkMessage::NewAddress(self.dummy_address());
+        self.change(address, NLM_F_CREATE | NLM_F_REPLACE, || format!("give {device} an address"))?;
+        let setting = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
+        fs::write(&setting, "2").map_err(|error| kernel(format!("write {setting}"), error.into()))
+    }
+
+    fn dummy_address(&self) -> AddressMessage {
+        let mut address = AddressMessage::default();
+        address.header.family = AddressFamily::Inet;
+        address.header.prefix_len = 32;
+        address.header.scope = AddressScope::Link;
+        address.header.index = self.index;
+        address.attributes.push(AddressAttribute::Local(DUMMY_ADDRESS));
+        address.attributes.push(AddressAttribute::Address(DUMMY_ADDRESS));
+        address
+    }
+
+    /// Makes the table and the rules around the steering ones.
+    fn lay_out(&mut self, family: Family, device: &str) -> Result<(), TunWayError> {
+        let doing = || "lay out the rules of the TUN device".to_owned();
+        let everything = Prefix::new(family.unspecified(), 0);
+        let route = RouteNetlinkMessage::NewRoute(self.route(TABLE, everything));
+        self.change(route, NLM_F_CREATE | NLM_F_REPLACE, doing)?;
+        let mut end = rule(family, LAST_PRIORITY);
+        end.header.action = RuleAction::Nop;
+        self.change(RouteNetlinkMessage::NewRule(end), NLM_F_CREATE, doing)?;
+        let mut back = rule(family, FIRST_PRIORITY);
+        back.header.action = RuleAction::Goto;
+        back.attributes.push(RuleAttribute::Iifname(device.to_owned()));
+        back.attributes.push(RuleAttribute::Goto(LAST_PRIORITY));
+        self.change(RouteNetlinkMessage::NewRule(back), NLM_F_CREATE, doing)
+    }
+
+    /// A route of ours into the device.
+    fn route(&self, table: u32, destination: Prefix) -> RouteMessage {
+        let mut route = RouteMessage::default();
+        route.header.address_family = address_family(destination.family());
+        route.header.destination_prefix_length = destination.length;
+        route.header.table = u8::try_from(table).unwrap_or_default();
+        route.header.protocol = RouteProtocol::Other(PROTOCOL);
+        route.header.kind = RouteType::Unicast;
+        route.header.scope = match destination.family() {
+            Family::V4 => RouteScope::Link,
+            Family::V6 => RouteScope::Universe,
+        };
+        route.attributes.push(RouteAttribute::Table(table));
+        route.attributes.push(RouteAttribute::Oif(self.index));
+        if destination.length > 0 {
+            route.attributes.push(RouteAttribute::Destination(RouteAddress::from(destination.address)));
+        }
+        route
+    }
+
+    fn change(
+        &mut self,
+        request: RouteNetlinkMessage,
+        flags: u16,
+        doing: impl Fn() -> String,
+    ) -> Result<(), TunWayError> {
+        self.connection.change(request, flags).map_err(|error| kernel(doing(), error))
+    }
+
+    /// A change that may have been made by someone else already.
+    fn undo(&mut self, request: RouteNetlinkMessage, doing: impl Fn() -> String) -> Result<(), TunWayError> {
+        match self.connection.change(request, 0) {
+            Err(error) if is_gone(&error) => Ok(()),
+            outcome => outcome.map_err(|error| kernel(doing(), error)),
+        }
+    }
+}
+
+impl Drop for TunWay {
+    fn drop(&mut self) {
+        // The next start clears away what this leaves.
+        let _ = self.undo_all();
+    }
+}
+
+/// Removes every rule and route that carries the marks of this way.
+fn clear(connection: &mut Connection) -> Result<(), TunWayError> {
+    for family in FAMILIES {
+        let mut request = RuleMessage::default();
+        request.header.family = address_family(family);
+        let rules = connection
+            .list(RouteNetlinkMessage::GetRule(request), |message| match message {
+                RouteNetlinkMessage::NewRule(rule) if is_own_rule(&rule) => Some(rule),
+                _ => None,
+            })
+            .or_else(|error| if is_unsupported(&error) { Ok(Vec::new()) } else { Err(error) })
+            .map_err(|error| kernel("list rules", error))?;
+        for mut rule in rules {
+            // Marks of its state are no part of what identifies it.
+            rule.header.flags = Default::default();
+            match connection.change(RouteNetlinkMessage::DelRule(rule), 0) {
+                Err(error) if !is_gone(&error) => return Err(kernel("remove a rule", error)),
+                _ => {}
+            }
+        }
+        let mut request = RouteMessage::default();
+        request.header.address_family = address_family(family);
+        let routes = connection
+            .list(RouteNetlinkMessage::GetRoute(request), |message| match message {
+                RouteNetlinkMessage::NewRoute(route) if route.header.protocol == RouteProtocol::Other(PROTOCOL) => {
+                    Some(route)
+                }
+                _ => None,
+            })
+            .or_else(|error| if is_unsupported(&error) { Ok(Vec::new()) } else { Err(error) })
+            .map_err(|error| kernel("list routes", error))?;
+        for mut route in routes {
+            route.header.flags = Default::default();
+            route.attributes.retain(|attribute| {
+                matches!(
+                    attribute,
+                    RouteAttribute::Destination(_)
+                        | RouteAttribute::Table(_)
+                        | RouteAttribute::Oif(_)
+                        | RouteAttribute::Priority(_)
+                )
+            });
+            match connection.change(RouteNetlinkMessage::DelRoute(route), 0) {
+                Err(error) if !is_gone(&error) => return Err(kernel("remove a route", error)),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_own_rule(rule: &RuleMessage) -> bool {
+    let ours = RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL));
+    rule.attributes.contains(&ours)
+        && rule.attributes.iter().any(|attribute| {
+            matches!(attribute, RuleAttribute::Priority(priority) if (FIRST_PRIORITY..=LAST_PRIORITY).contains(priority))
+        })
+}
+
+/// What real servers send that is for the director: from their service's port, and ICMP about it.
+fn steering(real_servers: &BTreeSet<Endpoint>) -> BTreeSet<Steering> {
+    real_servers
+        .iter()
+        .flat_map(|&Endpoint { address, protocol, port }| {
+            let icmp = match Family::of(&address) {
+                Family::V4 => Protocol::ICMP,
+                Family::V6 => Protocol::ICMPV6,
+            };
+            [
+                Steering { source: address, protocol, port },
+                Steering { source: address, protocol: icmp, port: Port::ANY },
+            ]
+        })
+        .collect()
+}
+
+fn steering_rule(steered: &Steering) -> RuleMessage {
+    let mut rule = rule(Family::of(&steered.source), STEERING_PRIORITY);
+    rule.header.src_len = Prefix::host(steered.source).length;
+    rule.header.action = RuleAction::ToTable;
+    rule.attributes.push(RuleAttribute::Table(TABLE));
+    rule.attributes.push(RuleAttribute::Source(steered.source));
+    rule.attributes.push(RuleAttribute::IpProtocol(IpProtocol::from(steered.protocol.0)));
+    if !steered.port.is_any() {
+        let range = RulePortRange { start: steered.port.0, end: steered.port.0 };
+        rule.attributes.push(RuleAttribute::SourcePortRange(range));
+    }
+    rule
+}
+
+/// A rule with the marks of this way.
+fn rule(family: Family, priority: u32) -> RuleMessage {
+    let mut rule = RuleMessage::default();
+    rule.header.family = address_family(family);
+    rule.attributes.push(RuleAttribute::Priority(priority));
+    rule.attributes.push(RuleAttribute::Protocol(RouteProtocol::Other(PROTOCOL)));
+    rule
+}
+
+fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
+}
+
+fn kernel(doing: impl Into<String>, source: NetlinkError) -> TunWayError {
+    if source.errno() == Some(libc::EPERM) {
+        return TunWayError::NotPermitted;
+    }
+    TunWayError::Kernel { doing: doing.into(), source }
+}
+
+/// Nothing was there to be removed: the device went, and its routes with it.
+fn is_gone(error: &NetlinkError) -> bool {
+    matches!(error.errno(), Some(libc::ENOENT | libc::ESRCH | libc::ENODEV))
+}
+
+fn is_unsupported(error: &NetlinkError) -> bool {
+    matches!(error.errno(), Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT))
+}
+
+/// Switched off for the device, or not in the kernel at all.
+fn is_without_ipv6(error: &TunWayError) -> bool {
+    match error {
+        TunWayError::Kernel { source, .. } => {
+            is_unsupported(source) || matches!(source.errno(), Some(libc::EACCES | libc::ENODEV | libc::EINVAL))
+        }
+        TunWayError::NoDevice(_) | TunWayError::NotPermitted => false,
+    }
+}

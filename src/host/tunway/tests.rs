@@ -1,0 +1,140 @@
+//! The kernel is asked where it would route what.
+
+use super::*;
+use crate::host::testing::{Namespace, namespaces};
+
+/// A director between `front` (10.0.0.1) and `back` (172.16.0.1), forwarding, with a persistent
+/// TUN device; its peers are only there to have links up.
+fn director() -> Option<[Namespace; 2]> {
+    let [director, peer] = namespaces()?;
+    if let Err(why) = director.try_command("ip", "tuntap add dev ulvs0 mode tun") {
+        println!("skipped: {why}");
+        return None;
+    }
+    director.wire("front", &peer, "eth0");
+    director.wire("back", &peer, "eth1");
+    for command in [
+        "addr add 10.0.0.1/24 dev front",
+        "addr add 172.16.0.1/24 dev back",
+        "addr add fd0a::1/64 dev front nodad",
+        "addr add fd0b::1/64 dev back nodad",
+    ] {
+        director.ip(command);
+    }
+    // The strictest setting there is: the way through the device must pass it.
+    for interface in ["all", "front", "back"] {
+        director.sysctl(&format!("net.ipv4.conf.{interface}.rp_filter"), "1");
+    }
+    director.sysctl("net.ipv4.ip_forward", "1");
+    director.sysctl("net.ipv6.conf.all.forwarding", "1");
+    Some([director, peer])
+}
+
+fn open(director: &Namespace) -> TunWay {
+    director.run(|| TunWay::open("ulvs0").unwrap())
+}
+
+fn endpoint(address: &str, protocol: Protocol, port: u16) -> Endpoint {
+    Endpoint { address: address.parse().unwrap(), protocol, port: Port(port) }
+}
+
+/// The interface that the kernel routes to.
+fn device(director: &Namespace, question: &str) -> String {
+    let answer = director.ip(&format!("route get {question}"));
+    let mut words = answer.split_whitespace();
+    words.find(|word| *word == "dev").and_then(|_| words.next()).unwrap_or_default().to_owned()
+}
+
+fn state(director: &Namespace) -> String {
+    ["rule", "-6 rule", "route show table all", "-6 route show table all", "-oneline address"]
+        .map(|what| director.ip(what))
+        .concat()
+        .lines()
+        .filter(|line| line.contains("ulvs0") || line.contains("118"))
+        .filter(|line| !line.contains("proto kernel") && !line.contains("fe80::"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn requests_and_replies_are_led_into_the_device_and_the_rest_is_not() {
+    let Some([director, _peer]) = director() else { return };
+    let mut way = open(&director);
+    let vips: HashSet<Prefix> =
+        ["10.9.9.9", "10.8.0.0/16", "fd09::9"].iter().map(|text| text.parse().unwrap()).collect();
+    let real_servers = [
+        endpoint("172.16.0.2", Protocol::TCP, 80),
+        endpoint("172.16.0.3", Protocol::UDP, 0),
+        endpoint("fd0b::2", Protocol::TCP, 80),
+    ]
+    .into();
+    way.update(&vips, &real_servers).unwrap();
+    let from = |source: &str, rest: &str| format!("10.0.0.2 from {source} iif back {rest}");
+    let rows = [
+        ("10.9.9.9".to_owned(), "ulvs0"),
+        ("10.8.3.4".to_owned(), "ulvs0"),
+        ("fd09::9".to_owned(), "ulvs0"),
+        ("10.9.9.9 from 10.0.0.2 iif front".to_owned(), "ulvs0"),
+        (from("172.16.0.2", "ipproto tcp sport 80 dport 4000"), "ulvs0"),
+        (from("172.16.0.2", "ipproto tcp sport 81 dport 4000"), "front"),
+        (from("172.16.0.2", "ipproto udp sport 80 dport 4000"), "front"),
+        (from("172.16.0.2", "ipproto icmp"), "ulvs0"),
+        (from("172.16.0.3", "ipproto udp sport 5 dport 4000"), "ulvs0"),
+        (from("172.16.0.4", "ipproto tcp sport 80 dport 4000"), "front"),
+        ("fd0a::2 from fd0b::2 iif back ipproto tcp sport 80 dport 4000".to_owned(), "ulvs0"),
+        ("fd0a::2 from fd0b::2 iif back ipproto tcp sport 81 dport 4000".to_owned(), "front"),
+        // What the director itself sends on, or back, does not come round again.
+        ("172.16.0.2 from 10.0.0.2 iif ulvs0".to_owned(), "back"),
+        ("10.0.0.2 from 10.9.9.9 iif ulvs0 ipproto tcp sport 80 dport 4000".to_owned(), "front"),
+        ("10.0.0.2 from 172.16.0.2 iif ulvs0 ipproto tcp sport 80 dport 4000".to_owned(), "front"),
+        // Answers to health checks reach the host.
+        ("172.16.0.1 from 172.16.0.2 iif back ipproto tcp sport 80 dport 4000".to_owned(), "lo"),
+    ];
+    for (question, expected) in rows {
+        assert_eq!(device(&director, &question), expected, "{question}");
+    }
+
+    let fewer = [endpoint("172.16.0.2", Protocol::TCP, 81)].into();
+    way.update(&["10.9.9.9".parse().unwrap()].into(), &fewer).unwrap();
+    assert_eq!(device(&director, &from("172.16.0.2", "ipproto tcp sport 81 dport 4000")), "ulvs0");
+    assert_eq!(device(&director, &from("172.16.0.2", "ipproto tcp sport 80 dport 4000")), "front");
+    assert_eq!(device(&director, &from("172.16.0.3", "ipproto udp sport 5 dport 4000")), "front");
+    assert_eq!(device(&director, "10.9.9.9"), "ulvs0");
+    assert!(director.try_command("ip", "route get 10.8.3.4").is_err());
+    way.close().unwrap();
+    assert_eq!(state(&director), "");
+}
+
+#[test]
+fn what_a_killed_director_left_is_cleared_and_others_rules_stay() {
+    let Some([director, _peer]) = director() else { return };
+    for command in [
+        "rule add from 192.0.2.1 lookup 11800 priority 11850",
+        "rule add from 192.0.2.1 lookup 77 priority 300 protocol 118",
+        "route add 192.0.2.0/24 dev back",
+    ] {
+        director.ip(command);
+    }
+    let before = state(&director);
+    let mut killed = open(&director);
+    let real_servers = [endpoint("172.16.0.2", Protocol::TCP, 80), endpoint("fd0b::2", Protocol::TCP, 80)].into();
+    killed.update(&["10.9.9.9".parse().unwrap(), "fd09::9".parse().unwrap()].into(), &real_servers).unwrap();
+    assert_eq!(device(&director, "10.9.9.9"), "ulvs0");
+    std::mem::forget(killed);
+    let way = open(&director);
+    assert!(director.try_command("ip", "route get 10.9.9.9").is_err());
+    drop(way);
+    assert_eq!(state(&director), before);
+}
+
+#[test]
+fn a_missing_device_and_a_missing_capability_are_told() {
+    let Some([director, _peer]) = director() else { return };
+    let missing = director.run(|| TunWay::open("nosuch").map(|_| ()));
+    assert!(matches!(missing, Err(TunWayError::NoDevice(name)) if name == "nosuch"));
+    let refused = director.run(|| {
+        crate::host::sys::keep_capabilities(0).unwrap();
+        TunWay::open("ulvs0").map(|_| ())
+    });
+    assert!(matches!(refused, Err(TunWayError::NotPermitted)), "{refused:?}");
+}
