@@ -44,17 +44,18 @@ impl Keeper {
     /// # Errors
     /// None holds: both the kernel and the director would answer.
     pub fn open(options: &Options) -> io::Result<Keeper> {
-        let (guard, missing) = match Guard::open([]) {
-            Ok(guard) => (Some(guard), None),
-            Err(error @ GuardError::AnotherDirector) => return Err(io::Error::other(error)),
-            Err(error) => (None, Some(error)),
+        let by_tun = options.tun.is_some();
+        let (guard, missing) = match (!by_tun).then(|| Guard::open([])) {
+            None => (None, None),
+            Some(Ok(guard)) => (Some(guard), None),
+            Some(Err(error @ GuardError::AnotherDirector)) => return Err(io::Error::other(error)),
+            Some(Err(error)) => (None, Some(error)),
         };
         let forwarding: Vec<Family> = FORWARDING
             .into_iter()
             .filter(|(_, path)| std::fs::read_to_string(path).is_ok_and(|value| value.trim() != "0"))
             .map(|(family, _)| family)
             .collect();
-        let by_tun = options.tun.is_some();
         if guard.is_none() && !by_tun && !forwarding.is_empty() && options.vip_mac == VirtualMac::Off {
             return Err(io::Error::other(
                 "the kernel forwards packets and cannot be kept from ours: leave --vip-mac on, give the director \
@@ -136,14 +137,21 @@ impl Keeper {
                     );
                 }
             }
-            (None, None) => {}
+            (None, None) => {
+                lines.push("the kernel leads packets into the TUN device by routes and rules of ours".to_owned());
+                for (family, path) in FORWARDING {
+                    if !self.forwarding.contains(&family) {
+                        lines.push(format!("{family:?} packets do not come back: forwarding is off ({path})"));
+                    }
+                }
+            }
         }
         lines
     }
 }
 
 /// What the kernel must not handle, by the configuration.
-fn wanted(model: &Engine, owned: &[Owned]) -> GuardRules {
+pub fn wanted(model: &Engine, owned: &[Owned]) -> GuardRules {
     let mut rules = GuardRules::default();
     rules.owned.extend(owned.iter().map(|entry| entry.address));
     rules.marks = model.marks().to_vec();

@@ -1,7 +1,7 @@
 //! The machine around the director, kept in line with the configuration: which links are served,
 //! which addresses are answered for, and what is kept from the kernel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -13,14 +13,16 @@ use crate::control::director::Director;
 use crate::engine::Engine;
 use crate::host::network::{LinkChoice, Serving, View, Watcher};
 use crate::host::responder::{Owned, Role};
+use crate::host::tunway::TunWay;
 use crate::port::af_packet::fanout::{Coverage, FlowHash, FlowKey, Role as LinkRole, Steering};
 use crate::port::af_packet::filter::{LinkFilter, solicited_node};
 use crate::port::af_packet::program::Program;
 use crate::port::{Fanout, FanoutGroup, PacketOptions, Reception, TunOptions};
+use crate::table::network::LinkLayer;
 use crate::table::{Link, Network};
 use crate::worker::{Message, Way};
 
-use super::keeper::Keeper;
+use super::keeper::{self, Keeper};
 use super::options::{Options, VirtualMac};
 use super::workers::Workers;
 
@@ -41,8 +43,13 @@ pub struct Surroundings {
     steering: Option<FlowHash>,
     /// The destinations of clients' packets.
     virtual_prefixes: Vec<Prefix>,
+    /// The routes and rules that lead packets into the TUN device.
+    tun_way: Option<TunWay>,
     pub keeper: Keeper,
 }
+
+/// The one link there is when packets come by a TUN device.
+const TUN_LINK: LinkId = LinkId(0);
 
 impl Surroundings {
     /// Looks around. Nothing is changed yet.
@@ -74,6 +81,7 @@ impl Surroundings {
                 .filter(|workers| workers.get() > 1)
                 .map(|workers| FlowHash { workers, key: FlowKey::Address, seed: seed as u32 }),
             virtual_prefixes: Vec::new(),
+            tun_way: None,
             keeper,
         })
     }
@@ -85,7 +93,8 @@ impl Surroundings {
 
     /// Names of the links that are served.
     pub fn served(&self) -> impl Iterator<Item = &str> + '_ {
-        self.open.keys().filter_map(|&id| self.view.network.link(id)).map(|link| link.name.as_str())
+        let open = self.open.keys().filter_map(|&id| self.view.network.link(id)).map(|link| link.name.as_str());
+        open.chain(self.tun.as_deref())
     }
 
     /// Opens the ports and tells the workers what there is.
@@ -93,6 +102,9 @@ impl Surroundings {
     /// # Errors
     /// No port can be opened at all.
     pub fn start(&mut self, workers: &mut Workers) -> io::Result<Arc<Network>> {
+        if self.tun.is_some() {
+            return self.start_tun(workers);
+        }
         let network = self.publish(workers);
         let errors = self.open_ports(workers);
         if self.open.is_empty()
@@ -104,6 +116,18 @@ impl Surroundings {
         let events: Arc<[_]> = events.into();
         workers.tell(|| Message::Neighbours { events: events.clone(), whole: true });
         Ok(network)
+    }
+
+    /// Opens the TUN device in every worker, and has the kernel lead packets into it.
+    fn start_tun(&mut self, workers: &mut Workers) -> io::Result<Arc<Network>> {
+        let Some(name) = self.tun.clone() else { return Err(io::ErrorKind::NotFound.into()) };
+        for worker in 0..workers.count() {
+            let way = Way::Tun(TunOptions::new(&name));
+            workers.open(worker, TUN_LINK, way)?.map_err(io::Error::other)?;
+        }
+        self.tun_way = Some(TunWay::open(&name).map_err(io::Error::other)?);
+        self.view = self.watcher.read(&self.serving).map_err(io::Error::other)?;
+        Ok(self.publish(workers))
     }
 
     /// Takes in what the kernel reports; the new network where it changed.
@@ -125,6 +149,9 @@ impl Surroundings {
         }
         self.view = self.watcher.read(&self.serving).map_err(io::Error::other)?;
         let network = self.publish(workers);
+        if self.tun.is_some() {
+            return Ok(Some(network));
+        }
         for (name, error) in self.open_ports(workers) {
             log::warn!("{name} is not served: {error}");
         }
@@ -158,21 +185,43 @@ impl Surroundings {
             director.fleet().tell(|| Message::Owned { owned: owned.clone(), announce: true });
         }
         self.keeper.keep(director.model(), &self.owned);
+        if let Some(way) = &mut self.tun_way {
+            let owned: HashSet<IpAddr> = self.owned.iter().map(|entry| entry.address).collect();
+            let led = self
+                .virtual_prefixes
+                .iter()
+                .filter(|prefix| owned.contains(&prefix.address) || **prefix != Prefix::host(prefix.address));
+            let led = led.copied().collect();
+            if let Err(error) = way.update(&led, &keeper::wanted(director.model(), &[]).real_servers) {
+                log::error!("{error}");
+            }
+        }
         changed
     }
 
     /// Takes everything out of the machine that was put into it.
     pub fn leave(&mut self) {
+        if let Some(way) = self.tun_way.take()
+            && let Err(error) = way.close()
+        {
+            log::warn!("{error}");
+        }
         self.keeper.leave();
     }
 
     /// Hands the current view to everybody.
     fn publish(&mut self, workers: &mut Workers) -> Arc<Network> {
-        let mut network = self.view.network.clone();
-        network.set_own_mac_taken(self.keeper.takes_own_mac());
+        let (network, served) = match &self.tun {
+            Some(name) => (self.view.network.through(tun_link(name, &self.view.network)), Vec::new()),
+            None => {
+                let mut network = self.view.network.clone();
+                network.set_own_mac_taken(self.keeper.takes_own_mac());
+                self.keeper.set_links(&self.view);
+                (network, self.view.served.clone())
+            }
+        };
         let network = Arc::new(network);
-        self.keeper.set_links(&self.view);
-        let served: Arc<[LinkId]> = self.view.served.clone().into();
+        let served: Arc<[LinkId]> = served.into();
         workers.tell(|| Message::Network { network: network.clone(), served: served.clone() });
         workers.permission.network = network.clone();
         network
@@ -287,6 +336,22 @@ impl Surroundings {
             );
         }
         Some(program)
+    }
+}
+
+/// The TUN device as a link, with what the kernel says of it.
+fn tun_link(name: &str, network: &Network) -> Link {
+    let known = network.links().iter().find(|link| link.name == name);
+    Link {
+        id: TUN_LINK,
+        index: known.map_or(0, |link| link.index),
+        name: name.to_owned(),
+        layer: LinkLayer::Ip,
+        mac: Mac::default(),
+        virtual_mac: None,
+        mtu: known.map_or(1500, |link| link.mtu),
+        up: true,
+        addresses: Vec::new(),
     }
 }
 

@@ -139,6 +139,21 @@ impl Network {
         network
     }
 
+    /// The same routes with every packet leaving by `link` alone, which knows no neighbours: a TUN
+    /// device, behind which the kernel routes. Sources stay those of the links packets would
+    /// have left by.
+    pub fn through(&self, link: Link) -> Network {
+        let by_link = |route: &Route| {
+            let way = route.link.and_then(|id| self.link(id));
+            let destination = route.gateway.unwrap_or(route.destination.address);
+            let source = way.and_then(|way| self.preferred_source(way, route.destination.family(), destination.into()));
+            let mtu = [route.mtu, way.map(|way| way.mtu)].into_iter().flatten().min();
+            Route { link: Some(link.id), gateway: None, source: route.source.or(source), mtu, ..*route }
+        };
+        let routes = self.v4.iter().chain(&self.v6).map(by_link).collect();
+        Network::new(vec![link], routes)
+    }
+
     /// Whether frames to a link's own address are taken, or only those to its virtual MAC: where
     /// the kernel would answer or forward them too, they are left to it.
     pub fn set_own_mac_taken(&mut self, taken: bool) {
