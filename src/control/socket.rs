@@ -31,14 +31,37 @@ fn address() -> io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(NAME)
 }
 
-/// Opens the socket of this namespace's director.
+/// How long a director that was just killed may take to let go of the socket.
+const LEAVING: u32 = 100;
+const LEAVING_STEP: Duration = Duration::from_millis(20);
+
+/// Opens the socket of this namespace's director. One that is on its way out is waited for.
 ///
 /// # Errors
 /// `AddrInUse` when a director runs already.
 pub fn listen() -> io::Result<UnixListener> {
-    let listener = UnixListener::bind_addr(&address()?)?;
+    let mut tries = 0;
+    let listener = loop {
+        match UnixListener::bind_addr(&address()?) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < LEAVING && !is_answered() => {
+                tries += 1;
+                std::thread::sleep(LEAVING_STEP);
+            }
+            outcome => break outcome?,
+        }
+    };
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Whether somebody answers at the socket, rather than merely having it open still.
+fn is_answered() -> bool {
+    let answered = || -> io::Result<Answer> {
+        let mut client = Client::connect()?;
+        client.stream.set_read_timeout(Some(LEAVING_STEP * LEAVING))?;
+        client.ask(Request::Info)
+    };
+    answered().is_ok()
 }
 
 /// Whether the process at the other end may command.
