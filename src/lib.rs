@@ -55,7 +55,7 @@
 //!        │                                                   └─ engine/admit, engine/pick (engine/sched)
 //!        │                             engine/track ── engine/forward: nat, tunnel, direct route
 //!        ├── from a real server ──── engine/output: look up, engine/track, engine/forward/nat
-//!        ├── an ICMP error ───────── engine/related
+//!        ├── an ICMP error ───────── engine/related (about a tunnel: engine/tunnel_errors)
 //!        └── an address of ours, no service ─ engine/local: echo reply, reset, unreachable
 //!        │
 //!  engine/verdict              transmit, consumed, pass, drop, each with its reason counted
