@@ -44,7 +44,8 @@ fn open_cases_differ_and_are_explained() {
         let name = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         assert!(difference(&file).is_some(), "{name} agrees now: move it out of open/ and off the list");
         let listed = explained.lines().any(|line| {
-            line.strip_prefix('|').is_some_and(|line| line.split('|').next().unwrap_or("").split(',').any(|cell| cell.trim() == name))
+            line.strip_prefix('|')
+                .is_some_and(|line| line.split('|').next().unwrap_or("").split(',').any(|cell| cell.trim() == name))
         });
         assert!(listed, "{name} is not explained in differences.md");
     }

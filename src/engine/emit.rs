@@ -9,7 +9,7 @@ use crate::wire::segment::Unfinished;
 use crate::wire::{Frame, LinkHeader};
 
 use super::classify::{Seen, Target};
-use super::input::reply_ends;
+use super::input::ends;
 use super::track::Sender;
 use super::verdict::Egress;
 use super::{Engine, HostStack};
@@ -80,8 +80,8 @@ impl Engine {
         let Some(length) = self.send_error(now, parts.family, parts.source, own, offending, complaint) else { return };
         // The host's own errors pass the balancer as well: those about a connection whose real
         // server answers in the VIP's name count as its replies.
-        if let Some((protocol, source, destination)) = reply_ends(seen)
-            && let Some(id) = self.connections.find_reply(parts.family, protocol, destination, source)
+        if let Some(ends) = ends(parts)
+            && let Some(id) = self.connections.find_reply(parts.family, ends.protocol, ends.destination, ends.source)
         {
             let destination = self.connections.get(id).and_then(|connection| connection.destination);
             self.count_packet(destination, Sender::Server, length);

@@ -1,8 +1,8 @@
 //! Packets to a virtual address: find or make the connection, follow it, send the packet on.
 
-use crate::base::{ConnectionId, Port, Protocol, Tick};
+use crate::base::{Address, ConnectionId, Port, Protocol, Tick};
 use crate::table::Network;
-use crate::wire::Frame;
+use crate::wire::{Dissected, Frame};
 
 use super::admit::{self, Opening};
 use super::classify::{Seen, Target};
@@ -226,29 +226,31 @@ fn is_own(network: &Network, seen: &Seen) -> bool {
 
 /// The tuple a client's packet is looked up by; `None` where the ports are not all there.
 fn request_key(seen: &Seen) -> Option<TupleKey> {
-    let parts = &seen.parts;
-    let (protocol, (client_port, virtual_port)) = match parts.protocol {
-        Protocol::AH | Protocol::ESP => (Protocol::UDP, (ISAKMP, ISAKMP)),
-        protocol => (protocol, parts.ports?),
-    };
+    let Ends { protocol, source, destination } = ends(&seen.parts)?;
     Some(TupleKey {
-        family: parts.family,
+        family: seen.parts.family,
         protocol,
-        client: parts.source,
-        client_port,
-        virtual_address: parts.destination,
-        virtual_port,
+        client: source.0,
+        client_port: source.1,
+        virtual_address: destination.0,
+        virtual_port: destination.1,
     })
 }
 
-/// The tuple a real server's packet is looked up by: protocol, its own end, the client's end.
-pub(super) fn reply_ends(
-    seen: &Seen,
-) -> Option<(Protocol, (crate::base::Address, Port), (crate::base::Address, Port))> {
-    let parts = &seen.parts;
+/// The two ends of a packet, as connections are looked up by them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends {
+    pub protocol: Protocol,
+    pub source: (Address, Port),
+    pub destination: (Address, Port),
+}
+
+/// The ends of a packet, whole or quoted; AH and ESP have those of their key exchange. `None`
+/// where the ports are not all there.
+pub(super) fn ends(parts: &Dissected) -> Option<Ends> {
     let (protocol, (source, destination)) = match parts.protocol {
         Protocol::AH | Protocol::ESP => (Protocol::UDP, (ISAKMP, ISAKMP)),
         protocol => (protocol, parts.ports?),
     };
-    Some((protocol, (parts.source, source), (parts.destination, destination)))
+    Some(Ends { protocol, source: (parts.source, source), destination: (parts.destination, destination) })
 }

@@ -9,7 +9,7 @@ use super::Engine;
 use super::classify::Seen;
 use super::emit::Complaint;
 use super::forward::nat;
-use super::input::reply_ends;
+use super::input::ends;
 use super::proto;
 use super::track::Sender;
 use super::verdict::{DropReason, PassReason, Verdict};
@@ -42,8 +42,8 @@ impl Engine {
         if self.services.is_empty() || !proto::is_supported(seen.parts.protocol) {
             return None;
         }
-        let (protocol, source, client) = reply_ends(seen)?;
-        self.connections.find_reply(seen.parts.family, protocol, source, client)
+        let ends = ends(&seen.parts)?;
+        self.connections.find_reply(seen.parts.family, ends.protocol, ends.source, ends.destination)
     }
 
     /// Whether the packet would be lost if we did not forward it: nobody else sees it, or the

@@ -1,6 +1,6 @@
 //! ICMP errors about connections, in both directions.
 
-use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
+use crate::base::{ConnectionId, Family, Protocol, Tick};
 use crate::table::ForwardingMethod;
 use crate::wire::checksum::{self, Sum};
 use crate::wire::dissect::dissect_quoted;
@@ -12,7 +12,7 @@ use super::Engine;
 use super::classify::Seen;
 use super::conn::TupleKey;
 use super::forward::nat;
-use super::input::{Carried, Kept};
+use super::input::{Carried, Ends, Kept, ends};
 use super::pick::{NoConnection, Wanted};
 use super::proto;
 use super::sched::Request;
@@ -32,17 +32,6 @@ pub(super) struct Quoted {
     pub parts: Dissected,
     /// Where the quoted IP header begins in the outer packet.
     pub at: usize,
-}
-
-impl Quoted {
-    fn ends(&self) -> Option<(Protocol, (Address, Port), (Address, Port))> {
-        let parts = &self.parts;
-        let (protocol, (source, destination)) = match parts.protocol {
-            Protocol::AH | Protocol::ESP => (Protocol::UDP, (Port(500), Port(500))),
-            protocol => (protocol, parts.ports?),
-        };
-        Some((protocol, (parts.source, source), (parts.destination, destination)))
-    }
 }
 
 /// The packet quoted in an ICMP error of a kind that can concern a connection.
@@ -102,7 +91,7 @@ impl Engine {
     /// Makes a connection for the packet that an ICMP error quotes (`schedule_icmp`): the server
     /// that a hashing scheduler chooses for the client may know what it is about.
     fn schedule_error(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, inner: &Quoted) -> Verdict {
-        let Some((protocol, source, destination)) = inner.ends() else {
+        let Some(Ends { protocol, source, destination }) = ends(&inner.parts) else {
             return Verdict::Drop(DropReason::TransportTruncated);
         };
         let family = inner.parts.family;
@@ -165,7 +154,7 @@ impl Engine {
 
     /// The connection whose reply is quoted.
     fn request_of(&self, inner: &Quoted) -> Option<ConnectionId> {
-        let (protocol, source, destination) = inner.ends()?;
+        let Ends { protocol, source, destination } = ends(&inner.parts)?;
         self.connections.find(&TupleKey {
             family: inner.parts.family,
             protocol,
@@ -181,7 +170,7 @@ impl Engine {
         if self.services.is_empty() {
             return None;
         }
-        let (protocol, source, destination) = inner.ends()?;
+        let Ends { protocol, source, destination } = ends(&inner.parts)?;
         self.connections.find_reply(inner.parts.family, protocol, destination, source)
     }
 

@@ -6,7 +6,15 @@ use crate::table::{Network, NextHop};
 /// A small direct-mapped cache; it forgets everything when the network changes.
 #[derive(Debug)]
 pub(super) struct RouteCache {
-    slots: Box<[Option<(Family, Address, Option<NextHop>)>]>,
+    slots: Box<[Option<Known>]>,
+}
+
+/// An address that was looked up, and what came of it.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    family: Family,
+    address: Address,
+    hop: Option<NextHop>,
 }
 
 const SLOTS: usize = 1024;
@@ -26,14 +34,14 @@ impl RouteCache {
     #[inline]
     pub fn next_hop(&mut self, network: &Network, family: Family, address: Address) -> Option<NextHop> {
         let slot = &mut self.slots[(address.fold().wrapping_mul(0x9e37_79b1) >> 22) as usize % SLOTS];
-        if let Some((known_family, known, hop)) = slot
-            && *known_family == family
-            && *known == address
+        if let Some(known) = slot
+            && known.family == family
+            && known.address == address
         {
-            return *hop;
+            return known.hop;
         }
         let hop = network.next_hop(family, address);
-        *slot = Some((family, address, hop));
+        *slot = Some(Known { family, address, hop });
         hop
     }
 }

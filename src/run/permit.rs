@@ -12,8 +12,6 @@ pub struct Permission {
     pub network: Arc<Network>,
     /// Whether the guard is in place.
     pub guarded: bool,
-    /// Whether packets come by a TUN device, which the kernel routes by its own rules.
-    pub by_tun: bool,
 }
 
 impl Permission {

@@ -53,8 +53,7 @@ pub fn run(options: &Options) -> io::Result<()> {
         cores: cores(&options.cores),
         engine: Config { maximum_connections: options.max_connections, seed, host_stack: HostStack::Beside },
     };
-    let permission =
-        Permission { guarded: keeper.is_guarding(), by_tun: options.tun.is_some(), ..Permission::default() };
+    let permission = Permission { guarded: keeper.is_guarding(), ..Permission::default() };
     let mut workers = Workers::start(&plan, clock, permission)?;
     let mut surroundings = Surroundings::new(options, keeper, seed)?;
     let network = match surroundings.start(&mut workers) {

@@ -165,10 +165,6 @@ fn dissect6(packet: &[u8], trust: Trust) -> Result<Dissected, Malformed> {
                 [_, units, ..] => (usize::from(*units) + 1) * 8,
                 _ => return Err(Malformed::ExtensionHeader),
             },
-            v6::AUTHENTICATION => match rest {
-                [_, units, ..] => (usize::from(*units) + 2) * 4,
-                _ => return Err(Malformed::ExtensionHeader),
-            },
             v6::FRAGMENT => {
                 let Some(header) = rest.first_chunk::<8>() else { return Err(Malformed::ExtensionHeader) };
                 let field = u16::from_be_bytes([header[2], header[3]]);

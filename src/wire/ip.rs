@@ -47,7 +47,6 @@ pub mod v6 {
     pub const HOP_BY_HOP: u8 = 0;
     pub const ROUTING: u8 = 43;
     pub const FRAGMENT: u8 = 44;
-    pub const AUTHENTICATION: u8 = 51;
     pub const NO_NEXT_HEADER: u8 = 59;
     pub const DESTINATION_OPTIONS: u8 = 60;
     /// Smallest MTU an IPv6 link may have (RFC 8200 section 5).

@@ -18,7 +18,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::base::{LinkId, Tick};
-use crate::engine::{Config, Egress, Engine, Verdict};
+use crate::engine::{Config, DropReason, Egress, Engine, Verdict};
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
 use crate::port::{Adjustment, Held, Port, PortError, PortEvent, Ports};
@@ -39,6 +39,9 @@ const EXPIRIES: usize = 512;
 /// Longest sleep while connections must be ended on time, and otherwise.
 const BUSY_SLEEP: u64 = 100;
 const IDLE_SLEEP: u64 = 1000;
+
+/// Milliseconds between two complaints about the same thing.
+const COMPLAINT_INTERVAL: u64 = 10_000;
 
 const BELL: Token = Token(usize::MAX);
 
@@ -61,6 +64,9 @@ pub struct Worker {
     ready: Vec<LinkId>,
     registered: Vec<(LinkId, RawFd)>,
     stopping: bool,
+    /// Packets refused by the full table, as far as they were complained about.
+    refused: u64,
+    next_complaint: Tick,
 }
 
 impl Worker {
@@ -92,6 +98,8 @@ impl Worker {
             ready: Vec::new(),
             registered: Vec::new(),
             stopping: false,
+            refused: 0,
+            next_complaint: Tick::ZERO,
         };
         Ok((worker, mailbox))
     }
@@ -139,6 +147,7 @@ impl Worker {
         self.send_outbox(now);
         self.hops.work(now, &mut self.ports);
         self.ports.flush();
+        self.complain(now);
         while let Some((link, event)) = self.ports.event() {
             self.note_event(link, event);
         }
@@ -357,6 +366,22 @@ impl Worker {
         if !self.ready.contains(&link) {
             self.ready.push(link);
         }
+    }
+
+    /// Says once in a while that connections are refused because the table is full.
+    fn complain(&mut self, now: Tick) {
+        let refused = self.engine.counts().dropped(DropReason::TableFull);
+        if refused == self.refused || now < self.next_complaint {
+            return;
+        }
+        let table = self.engine.connection_table();
+        log::warn!(
+            "{} packets dropped: the connection table is full ({} connections; see --max-connections)",
+            refused - self.refused,
+            table.maximum()
+        );
+        self.refused = refused;
+        self.next_complaint = now + COMPLAINT_INTERVAL;
     }
 
     fn note_event(&mut self, link: LinkId, event: PortEvent) {
