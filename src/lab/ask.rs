@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::dns;
+use super::ping::ping;
 
 /// Ask a service and count who answers
 #[derive(Debug, clap::Args)]
@@ -31,6 +32,9 @@ pub struct AskArguments {
     /// Milliseconds to wait for an answer
     #[arg(long, default_value_t = 3000)]
     patience: u64,
+    /// Send datagrams from this port and those that follow, each once, instead of any
+    #[arg(long)]
+    first_port: Option<u16>,
     /// Print each answer instead of how many there were
     #[arg(long)]
     each: bool,
@@ -46,6 +50,8 @@ enum Kind {
     Tcp,
     /// A datagram echoed over UDP
     Udp,
+    /// An ICMP echo; the port does not matter
+    Ping,
 }
 
 /// Asks, and prints one line for each different answer with its count, or each answer.
@@ -65,7 +71,7 @@ pub fn ask(arguments: &AskArguments) -> io::Result<()> {
                     }
                     let target = arguments.targets[number as usize % arguments.targets.len()];
                     let patience = Duration::from_millis(arguments.patience.max(1));
-                    let answer = request(arguments.kind, target, number as u16, patience)
+                    let answer = request(arguments, target, number as u16, patience)
                         .unwrap_or_else(|error| format!("error: {error}"));
                     answers.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(answer);
                 }
@@ -85,9 +91,10 @@ pub fn ask(arguments: &AskArguments) -> io::Result<()> {
 }
 
 /// One request; what the server said of itself.
-fn request(kind: Kind, target: SocketAddr, number: u16, patience: Duration) -> io::Result<String> {
+fn request(arguments: &AskArguments, target: SocketAddr, number: u16, patience: Duration) -> io::Result<String> {
     let first_word = |text: &str| text.split_whitespace().next().unwrap_or_default().to_owned();
-    match kind {
+    let port = arguments.first_port.map_or(0, |first| first.wrapping_add(number));
+    match arguments.kind {
         Kind::Http => {
             let mut stream = connect(target, patience)?;
             write!(stream, "GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")?;
@@ -105,7 +112,7 @@ fn request(kind: Kind, target: SocketAddr, number: u16, patience: Duration) -> i
         }
         Kind::Udp => {
             let payload = format!("hello {number}");
-            let reply = exchange(target, payload.as_bytes(), patience)?;
+            let reply = exchange(port, target, payload.as_bytes(), patience)?;
             let reply = String::from_utf8_lossy(&reply);
             if reply.ends_with(&payload) {
                 Ok(first_word(&reply))
@@ -113,8 +120,9 @@ fn request(kind: Kind, target: SocketAddr, number: u16, patience: Duration) -> i
                 Err(io::Error::new(io::ErrorKind::InvalidData, "an answer to something else"))
             }
         }
+        Kind::Ping => ping(target.ip(), number, patience).map(|()| "alive".to_owned()),
         Kind::Dns => {
-            let reply = exchange(target, &dns::query(number, "who.lab"), patience)?;
+            let reply = exchange(port, target, &dns::query(number, "who.lab"), patience)?;
             dns::text(&reply, number)
                 .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no answer to the question"))
         }
@@ -127,9 +135,9 @@ fn connect(target: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends one datagram from a new port and waits for one from the same address.
-fn exchange(target: SocketAddr, payload: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
-    let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+/// Sends one datagram from `port` (0: any that is free) and waits for one from `target`.
+fn exchange(port: u16, target: SocketAddr, payload: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
+    let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], port).into() } else { ([0u16; 8], port).into() };
     let socket = UdpSocket::bind(any)?;
     socket.connect(target)?;
     socket.set_read_timeout(Some(patience))?;

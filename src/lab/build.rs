@@ -61,10 +61,7 @@ impl Options {
             name: topology.name().to_owned(),
             topology,
             subject,
-            real_servers: match subject {
-                Subject::Ulvs => RealServerKind::Ulvs,
-                Subject::Kernel => RealServerKind::Kernel,
-            },
+            real_servers: subject.into(),
             director: true,
             services: true,
             telling: Telling::Nothing,
@@ -92,7 +89,10 @@ impl Lab {
         if find_program("ip").is_none() {
             return Err(LabError::MissingProgram { program: "ip", package: "iproute2" });
         }
-        options.subject.prepare()?;
+        if options.topology == Topology::Tun && options.real_servers == RealServerKind::Ulvs {
+            File::options().read(true).write(true).open("/dev/net/tun").map_err(LabError::NoTunDevice)?;
+        }
+        options.subject.prepare(options.real_servers)?;
         let builder = Process::current().ok_or_else(|| LabError::io("/proc")(io::ErrorKind::NotFound.into()))?;
         claim(&options.name, options.telling)?;
         let record = Record {

@@ -32,23 +32,24 @@ impl Subject {
         }
     }
 
-    /// What has to be there before a lab can be built.
+    /// Loads what the kernel needs before a lab can be built.
     ///
     /// # Errors
-    /// [`LabError::NoKernelDirector`] where the kernel's is asked for and there is none.
-    pub fn prepare(self) -> Result<(), LabError> {
-        if self == Subject::Ulvs {
-            return Ok(());
+    /// [`LabError::NoKernelDirector`] where the kernel's director is asked for and there is none.
+    pub fn prepare(self, real_servers: RealServerKind) -> Result<(), LabError> {
+        if self == Subject::Kernel && !load("ip_vs") {
+            return Err(LabError::NoKernelDirector);
         }
-        for module in ["ip_vs", "ipip", "ip6_tunnel"] {
-            // ipip and ip6_tunnel matter to tunnels only, and may be built in.
-            let loaded = Command::new("modprobe").arg(module).stderr(Stdio::null()).status();
-            if module == "ip_vs" && !loaded.is_ok_and(|status| status.success()) {
-                return Err(LabError::NoKernelDirector);
-            }
+        if real_servers == RealServerKind::Kernel {
+            // They may be built in; if they are missing altogether, laying the network will say so.
+            let _ = load("ipip") & load("ip6_tunnel");
         }
         Ok(())
     }
+}
+
+fn load(module: &str) -> bool {
+    Command::new("modprobe").arg(module).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
 impl Lab {
@@ -137,10 +138,22 @@ impl Lab {
 }
 
 /// Who makes the real servers accept the VIP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum RealServerKind {
+    /// `ulvs realserver`
     Ulvs,
+    /// Settings and tunnel devices of the kernel alone
     Kernel,
+}
+
+impl From<Subject> for RealServerKind {
+    /// Those that go with a director.
+    fn from(subject: Subject) -> RealServerKind {
+        match subject {
+            Subject::Ulvs => RealServerKind::Ulvs,
+            Subject::Kernel => RealServerKind::Kernel,
+        }
+    }
 }
 
 /// Settings and `ip` lines of the LVS how-tos for a real server.

@@ -26,6 +26,8 @@ pub enum LabError {
          kernel.apparmor_restrict_unprivileged_userns=0)"
     )]
     NotPermitted(String),
+    #[error("a tun lab takes tunnels apart with /dev/net/tun, which cannot be opened: {0}")]
+    NoTunDevice(io::Error),
     #[error("the program `{program}' is missing; install the package {package}")]
     MissingProgram { program: &'static str, package: &'static str },
     #[error("{what} did not work in {role}: {output}")]

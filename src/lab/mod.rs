@@ -16,6 +16,7 @@ pub mod director;
 mod dns;
 pub mod error;
 pub mod namespace;
+mod ping;
 pub mod process;
 pub mod record;
 pub mod serve;
@@ -80,6 +81,9 @@ struct UpArguments {
     /// Whose director balances
     #[arg(long, value_enum, default_value_t = Subject::Ulvs)]
     subject: Subject,
+    /// Who prepares the real servers; as the director if not given
+    #[arg(long, value_enum)]
+    real_servers: Option<RealServerKind>,
     /// Leave the director to be started by hand
     #[arg(long)]
     no_director: bool,
@@ -126,6 +130,7 @@ fn bring_up(up: &UpArguments) -> Result<(), LabError> {
     if let Some(name) = &up.name {
         options.name.clone_from(name);
     }
+    options.real_servers = up.real_servers.unwrap_or(options.real_servers);
     options.director = !up.no_director;
     options.services = !up.no_services;
     options.telling = if up.verbose { Telling::Everything } else { Telling::Commands };

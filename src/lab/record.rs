@@ -57,7 +57,7 @@ impl Record {
         if let Some(directory) = std::env::var_os("ULVS_RUNTIME_DIR") {
             return PathBuf::from(directory);
         }
-        if geteuid().is_root() {
+        if geteuid().is_root() && !in_user_namespace() {
             return PathBuf::from("/run/ulvs");
         }
         match std::env::var_os("XDG_RUNTIME_DIR") {
@@ -143,4 +143,10 @@ impl Record {
     pub fn live_keeper(&self) -> Option<Process> {
         self.keeper.filter(|keeper| keeper.is_alive())
     }
+}
+
+/// Whether "root" is root of a user namespace only, who may not write where root may.
+fn in_user_namespace() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().ne(["0", "0", "4294967295"])
 }

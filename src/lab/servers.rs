@@ -42,20 +42,25 @@ impl Lab {
         }
         for name in &names {
             let ready = || [80, 8080, 7].iter().all(|port| self.is_listening(name, *port));
-            wait::until(START_SECONDS, &format!("the servers of {name} (see the logs in the lab's directory)"), ready)?;
+            wait::until(START_SECONDS, &format!("listening on {name}"), ready).map_err(|error| LabError::Ended {
+                what: format!("a server of {name}"),
+                status: error.to_string(),
+                output: ["nginx", "ulvs lab serve"].map(|what| self.last_words(name, what)).join("\n"),
+            })?;
         }
         Ok(())
     }
 }
 
-/// A configuration that writes nowhere but into `directory` and needs no other user.
+/// A configuration that writes nowhere but into `directory` and needs no other user, which a user
+/// namespace would not have.
 fn nginx_configuration(name: &str, directory: &Path, files: &Path) -> String {
     let (directory, files) = (directory.display(), files.display());
     let bodies = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("    {kind}_temp_path {directory}/nginx-{kind};\n"))
         .concat();
     format!(
-        "daemon off;\nmaster_process off;\npid {directory}/nginx.pid;\nerror_log stderr;\n\
+        "daemon off;\nmaster_process off;\nuser root root;\npid {directory}/nginx.pid;\nerror_log stderr;\n\
          events {{ worker_connections 4096; }}\n\
          http {{\n    access_log off;\n    keepalive_timeout 60;\n    default_type text/plain;\n{bodies}\
          \x20   server {{\n        listen 80 backlog=4096;\n        listen [::]:80 ipv6only=on backlog=4096;\n\

@@ -112,6 +112,9 @@ impl Topology {
             for vip in VIP {
                 director.address("eth0", Prefix::host(vip));
             }
+            // A deprecated address is never chosen as a source: the director's own packets, such as
+            // tunnels', come from its own address, not from one that the real servers have too.
+            director.lines.push(format!("addr change {} dev eth0 preferred_lft 0", Prefix::host(VIP[1])));
         }
         plan
     }

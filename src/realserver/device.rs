@@ -61,6 +61,7 @@ fn refused(name: &str, source: tun::Error) -> RealServerError {
         tun::Error::Io(error) if error.kind() == io::ErrorKind::ResourceBusy => {
             RealServerError::DeviceTaken(name.to_owned())
         }
+        tun::Error::Io(error) if matches!(error.kind(), io::ErrorKind::NotFound) => RealServerError::NoTun,
         _ => RealServerError::Device { name: name.to_owned(), source },
     }
 }

@@ -21,6 +21,8 @@ pub enum RealServerError {
     UnknownFrames(String),
     #[error("a GUE tunnel needs the UDP port that ipvsadm's --tun-port names; give --gue-port")]
     NoGuePort,
+    #[error("there is no /dev/net/tun here, which user space needs to take tunnels apart: `modprobe tun' makes it")]
+    NoTun,
     #[error("the TUN device {name} could not be made: {source}")]
     Device { name: String, source: tun::Error },
     #[error("{address} could not be put on {link}: {source}")]

@@ -1,0 +1,42 @@
+//! The scenarios, in the order of their numbers.
+
+use crate::Outcome;
+use crate::world::World;
+
+/// One thing that has to work, end to end.
+pub struct Scenario {
+    pub name: &'static str,
+    pub run: fn(&mut World) -> Outcome,
+}
+
+/// Declares the modules and the list, so that neither can lack what the other has.
+macro_rules! scenarios {
+    ($($module:ident $name:literal)*) => {
+        $(mod $module;)*
+        pub const SCENARIOS: &[Scenario] = &[$(Scenario { name: $name, run: $module::run }),*];
+    };
+}
+
+scenarios! {
+    n01_nat_http "01-nat-http"
+    n02_dr_http "02-dr-http"
+    n03_tun_http "03-tun-http"
+    n04_bulk "04-bulk"
+    n05_udp "05-udp"
+    n06_weights "06-weights"
+    n07_drain "07-drain"
+    n08_howto "08-howto"
+    n09_net_raw_only "09-net-raw-only"
+    n10_two_workers "10-two-workers"
+    n11_killed "11-killed"
+    n12_ended "12-ended"
+    n13_refusals "13-refusals"
+    n14_unprivileged "14-unprivileged"
+    n15_silent_server "15-silent-server"
+    n16_link_gone "16-link-gone"
+    n17_thresholds "17-thresholds"
+    n18_restore "18-restore"
+    n19_realserver_undo "19-realserver-undo"
+    n20_tun_way_in "20-tun-way-in"
+    n21_lab "21-lab"
+}
