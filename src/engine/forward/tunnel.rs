@@ -6,16 +6,14 @@ use crate::table::{NextHop, RouteKind, Tunnel, TunnelChecksum, TunnelKind};
 use crate::wire::checksum;
 use crate::wire::ip::{self, v4, v6};
 use crate::wire::fragment::Original;
-use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::offload::Completion;
-use crate::wire::segment::{self, Unfinished};
 use crate::wire::transport::{self, udp};
-use crate::wire::{Frame, LinkHeader};
+use crate::wire::Frame;
 
 use super::super::Engine;
 use super::super::classify::Seen;
 use super::super::emit::Complaint;
-use super::super::fragments::grown;
+use super::super::fragments::{finish_checksum, grown};
 use super::super::input::Carried;
 use super::super::verdict::{DropReason, Egress, PassReason, Verdict};
 
@@ -232,18 +230,12 @@ impl Engine {
                 outer.write(packet, identification);
             });
         }
-        if outer.sums_payload() && frame.offload.is_partial() {
-            let link_length = if frame.link_header() == LinkHeader::None { 0 } else { ETHERNET_LENGTH };
-            let unfinished = Unfinished::of(frame.offload.checksum, link_length);
-            let finished = match unfinished {
-                Ok(Some(unfinished)) => segment::complete(frame.packet_mut(), unfinished),
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            };
-            if finished.is_err() {
-                return Verdict::Drop(DropReason::Offload);
-            }
-            frame.offload.checksum = Completion::Complete;
+        // Neither an outer checksum nor a fragment can wait for what is inside to be finished.
+        let cut = frame.packet_length() + outer.overhead() > mtu;
+        if (outer.sums_payload() || cut)
+            && let Err(reason) = finish_checksum(frame)
+        {
+            return Verdict::Drop(reason);
         }
         let overhead = outer.overhead();
         if frame.packet_length() + overhead > usize::from(u16::MAX) {
