@@ -245,7 +245,8 @@ impl Engine {
         let Some(packet) = frame.prepend(overhead) else { return Verdict::Drop(DropReason::Headroom) };
         outer.write(packet, identification);
         if let Completion::Partial { start, offset } = frame.offload.checksum {
-            frame.offload.checksum = Completion::Partial { start: start + overhead as u16, offset };
+            let Some(start) = start.checked_add(overhead as u16) else { return Verdict::Drop(DropReason::Offload) };
+            frame.offload.checksum = Completion::Partial { start, offset };
         }
         let original = match (seen.original, outer.inner, outer.family) {
             // What a family's fragments were is of no meaning to the other's.
