@@ -3,8 +3,9 @@
 use crate::base::{Family, Tick};
 use crate::wire::fragment::{Fragments, Original, Piece};
 use crate::wire::frame::ETHERNET_LENGTH;
+use crate::wire::offload::Completion;
 use crate::wire::reassembly::{Discard, Outcome};
-use crate::wire::segment::Segments;
+use crate::wire::segment::{self, Segments, Unfinished};
 use crate::wire::{Frame, LinkHeader, Offload, dissect::dissect};
 
 use super::classify::{Seen, Target};
@@ -148,6 +149,17 @@ impl Engine {
         }
         Verdict::Consumed
     }
+}
+
+/// Finishes a checksum that was left to a network card, where no card will get the packet as it is.
+pub(super) fn finish_checksum(frame: &mut Frame) -> Result<(), DropReason> {
+    let link_length = if frame.link_header() == LinkHeader::None { 0 } else { ETHERNET_LENGTH };
+    let unfinished = Unfinished::of(frame.offload.checksum, link_length).map_err(|_| DropReason::Offload)?;
+    if let Some(unfinished) = unfinished {
+        segment::complete(frame.packet_mut(), unfinished).map_err(|_| DropReason::Offload)?;
+        frame.offload.checksum = Completion::Complete;
+    }
+    Ok(())
 }
 
 /// How a packet that came in fragments was cut, once `more` bytes stand in front of its payload.

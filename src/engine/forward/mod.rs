@@ -14,6 +14,7 @@ use crate::wire::{Frame, offload::Segmentation};
 use super::Engine;
 use super::classify::Seen;
 use super::emit::Complaint;
+use super::fragments::finish_checksum;
 use super::input::Carried;
 use super::verdict::{DropReason, Egress, PassReason, Verdict};
 
@@ -189,6 +190,9 @@ impl Engine {
         }
         if frame.offload.is_segmented() {
             return self.send_segments(frame, mtu, egress, 0, |_, _| {});
+        }
+        if let Err(reason) = finish_checksum(frame) {
+            return Verdict::Drop(reason);
         }
         self.send_fragments(frame.packet(), mtu, seen.original.unwrap_or(Original::WHOLE), egress)
     }

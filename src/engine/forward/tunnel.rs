@@ -3,19 +3,17 @@
 
 use crate::base::{Address, ConnectionId, Family, Protocol, Tick};
 use crate::table::{NextHop, RouteKind, Tunnel, TunnelChecksum, TunnelKind};
+use crate::wire::Frame;
 use crate::wire::checksum;
 use crate::wire::fragment::Original;
-use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::ip::{self, v4, v6};
 use crate::wire::offload::Completion;
-use crate::wire::segment::{self, Unfinished};
 use crate::wire::transport::{self, udp};
-use crate::wire::{Frame, LinkHeader};
 
 use super::super::Engine;
 use super::super::classify::Seen;
 use super::super::emit::Complaint;
-use super::super::fragments::grown;
+use super::super::fragments::{finish_checksum, grown};
 use super::super::input::Carried;
 use super::super::verdict::{DropReason, Egress, PassReason, Verdict};
 
@@ -235,18 +233,12 @@ impl Engine {
                 outer.write(packet, identification);
             });
         }
-        if outer.sums_payload() && frame.offload.is_partial() {
-            let link_length = if frame.link_header() == LinkHeader::None { 0 } else { ETHERNET_LENGTH };
-            let unfinished = Unfinished::of(frame.offload.checksum, link_length);
-            let finished = match unfinished {
-                Ok(Some(unfinished)) => segment::complete(frame.packet_mut(), unfinished),
-                Ok(None) => Ok(()),
-                Err(error) => Err(error),
-            };
-            if finished.is_err() {
-                return Verdict::Drop(DropReason::Offload);
-            }
-            frame.offload.checksum = Completion::Complete;
+        // Neither an outer checksum nor a fragment can wait for what is inside to be finished.
+        let cut = frame.packet_length() + outer.overhead() > mtu;
+        if (outer.sums_payload() || cut)
+            && let Err(reason) = finish_checksum(frame)
+        {
+            return Verdict::Drop(reason);
         }
         let overhead = outer.overhead();
         if frame.packet_length() + overhead > usize::from(u16::MAX) {
@@ -256,7 +248,8 @@ impl Engine {
         let Some(packet) = frame.prepend(overhead) else { return Verdict::Drop(DropReason::Headroom) };
         outer.write(packet, identification);
         if let Completion::Partial { start, offset } = frame.offload.checksum {
-            frame.offload.checksum = Completion::Partial { start: start + overhead as u16, offset };
+            let Some(start) = start.checked_add(overhead as u16) else { return Verdict::Drop(DropReason::Offload) };
+            frame.offload.checksum = Completion::Partial { start, offset };
         }
         let original = match (seen.original, outer.inner, outer.family) {
             // What a family's fragments were is of no meaning to the other's.
