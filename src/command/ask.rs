@@ -11,12 +11,27 @@ use crate::table::Errno;
 /// # Errors
 /// No director runs, this user may not command it, or it refused.
 pub fn ask(request: Request) -> io::Result<Reply> {
-    let mut client = Client::connect().map_err(|error| match error.kind() {
+    ask_through(&mut connect()?, request)
+}
+
+/// Connects to the director.
+///
+/// # Errors
+/// No director runs.
+pub fn connect() -> io::Result<Client> {
+    Client::connect().map_err(|error| match error.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
             io::Error::new(error.kind(), "no director runs in this network namespace; start one with `ulvs run`")
         }
         _ => error,
-    })?;
+    })
+}
+
+/// As [`ask`], over a connection that is there.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_through(client: &mut Client, request: Request) -> io::Result<Reply> {
     client.ask(request)?.map_err(|errno| match errno {
         Errno::EPERM => io::Error::new(
             io::ErrorKind::PermissionDenied,

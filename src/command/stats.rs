@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::control::message::{Reply, Request};
 
-use super::ask::ask;
+use super::ask::{ask, ask_through, connect};
 
 #[derive(Args, Debug)]
 pub struct Options {
@@ -39,5 +39,8 @@ pub fn status() -> io::Result<()> {
 }
 
 pub fn stop() -> io::Result<()> {
-    ask(Request::Shutdown).map(|_| ())
+    let mut client = connect()?;
+    ask_through(&mut client, Request::Shutdown)?;
+    // It closes the connection when everything it had put into the host is taken out again.
+    client.wait_for_end()
 }

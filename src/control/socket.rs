@@ -121,6 +121,23 @@ impl Client {
         Ok(Client { stream, received: Vec::new() })
     }
 
+    /// Waits until the director has ended.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn wait_for_end(&mut self) -> io::Result<()> {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     fn answer(&mut self) -> io::Result<Answer> {
         loop {
             if let Some((answer, used)) = decode(&self.received)? {

@@ -5,8 +5,10 @@ use crate::table::mark::{MarkFields, mark_of};
 use crate::table::network::LinkLayer;
 use crate::wire::dissect::dissect;
 use crate::wire::fragment::Original;
+use crate::wire::ip::v4;
 use crate::wire::{Dissected, EtherType, Frame, LinkHeader};
 
+use super::options;
 use super::verdict::{DropReason, PassReason, Verdict};
 use super::{Engine, HostStack};
 
@@ -66,6 +68,10 @@ impl Engine {
         let parts = dissect(family, frame.packet()).map_err(|malformed| Verdict::Drop(malformed.into()))?;
         frame.truncate(parts.length);
         self.check_addresses(&parts)?;
+        let has_options = family == Family::V4 && parts.transport > v4::LENGTH;
+        if has_options {
+            options::check(frame.packet()).map_err(Verdict::Drop)?;
+        }
         let mark = self.mark_of(&parts, &link.name);
         let target = if self.services.is_virtual(family, parts.destination) || self.services.has_mark(family, mark) {
             Target::Virtual
@@ -74,6 +80,9 @@ impl Engine {
         } else {
             Target::Transit
         };
+        if has_options && target != Target::Transit {
+            options::record_route(frame.packet_mut(), parts.destination);
+        }
         let routed_by_us = to_virtual_mac || self.host_stack == HostStack::Absent || link.layer == LinkLayer::Ip;
         Ok(Seen { parts, mark, target, original: None, routed_by_us })
     }

@@ -28,6 +28,7 @@ mod forward;
 mod fragments;
 mod input;
 mod local;
+mod options;
 mod output;
 mod pick;
 mod related;

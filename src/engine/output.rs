@@ -10,6 +10,7 @@ use super::classify::Seen;
 use super::emit::Complaint;
 use super::forward::nat;
 use super::input::ends;
+use super::options;
 use super::proto;
 use super::track::Sender;
 use super::verdict::{DropReason, PassReason, Verdict};
@@ -33,7 +34,10 @@ impl Engine {
                 self.tell_sender(now, frame, seen, Complaint::PortUnreachable);
                 Verdict::Drop(DropReason::ServerTold)
             }
-            None => self.send(frame, seen, seen.parts.family, hop),
+            None => {
+                options::record_route4(frame, seen, hop.source);
+                self.send(frame, seen, seen.parts.family, hop)
+            }
         }
     }
 
@@ -94,6 +98,7 @@ impl Engine {
         {
             return Verdict::Drop(reason);
         }
+        options::record_route4(frame, seen, end.0);
         self.count_packet(destination, Sender::Server, seen.parts.length);
         self.follow(id, Sender::Server, seen.parts.transport(frame.packet()));
         self.touch(now, id);

@@ -79,6 +79,8 @@ reasons! {
         IpLength = "ip-length": "A length field of the IP header is impossible.",
         HeaderChecksum = "ip-header-checksum": "The IPv4 header's checksum is wrong.",
         ExtensionHeader = "ipv6-extension-header": "An IPv6 extension header runs past the packet's end.",
+        IpOptions = "ip-options": "An IPv4 option runs past its header.",
+        SourceRoute = "source-route": "The packet asks for a route of its own, which is refused.",
         MartianSource = "martian-source": "The source address is one that no packet may come from.",
         TransportTruncated = "transport-truncated": "The transport header is not complete.",
         TransportChecksum = "transport-checksum": "A checksum that had to be right is wrong.",

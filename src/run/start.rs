@@ -100,6 +100,7 @@ fn introduction(options: &Options, surroundings: &Surroundings) -> Vec<String> {
     let _ = write!(line, "; at most {} connections ({megabytes} MiB when full)", options.max_connections);
     lines.push(line);
     match options.vip_mac {
+        _ if options.tun.is_some() => {}
         VirtualMac::Own(mac) => lines.push(format!("virtual addresses that the host does not have answer with {mac}")),
         VirtualMac::Off => lines.push("virtual addresses answer with the interface's own address".to_owned()),
     }

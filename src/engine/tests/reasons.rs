@@ -133,7 +133,10 @@ fn frame(destination: [u8; 6], kind: u16, packet: &[u8]) -> Vec<u8> {
     frame
 }
 
-const DROPS: &[(&str, DropReason, fn() -> Provoked)] = &[
+/// What is done, the reason it is meant to provoke, and how.
+type Row<Reason> = (&'static str, Reason, fn() -> Provoked);
+
+const DROPS: &[Row<DropReason>] = &[
     ("an IPv4 header cut short", DropReason::Truncated, || provoke(nat(), ETH0, &syn()[..19])),
     ("an IPv6 packet in a frame of IPv4", DropReason::IpVersion, || {
         provoke_frame(nat(), &frame(MAC.0, 0x0800, &syn6().bytes()))
@@ -148,6 +151,8 @@ const DROPS: &[(&str, DropReason, fn() -> Provoked)] = &[
         let packet = ip(address("fd00::2"), address(VIP6), 0.into(), 64, false, &[6, 9, 0, 0, 0, 0, 0, 0]);
         provoke(nat(), ETH0, &packet)
     }),
+    ("an option longer than its header", DropReason::IpOptions, || provoke(nat(), ETH0, &with_options([148, 9, 0, 0]))),
+    ("a loose source route", DropReason::SourceRoute, || provoke(nat(), ETH0, &with_options([131, 3, 4, 0]))),
     ("from a loopback address", DropReason::MartianSource, || {
         let packet = Packet::new((address("127.0.0.1"), 40000), (address(VIP), 80), SYN);
         provoke(nat(), ETH0, &packet.bytes())
@@ -297,7 +302,7 @@ const DROPS: &[(&str, DropReason, fn() -> Provoked)] = &[
     }),
 ];
 
-const PASSES: &[(&str, PassReason, fn() -> Provoked)] = &[
+const PASSES: &[Row<PassReason>] = &[
     ("ARP", PassReason::NotIp, || provoke_frame(nat(), &frame(MAC.0, 0x0806, &[0; 28]))),
     ("to another Ethernet address", PassReason::OtherHost, || {
         provoke_frame(nat(), &frame([2, 0, 0, 0, 0, 9], 0x0800, &syn()))
@@ -388,4 +393,15 @@ fn every_reason_has_a_name_and_a_meaning_of_its_own() {
     };
     words(DropReason::ALL.iter().map(|reason| (reason.name(), reason.meaning())).collect());
     words(PassReason::ALL.iter().map(|reason| (reason.name(), reason.meaning())).collect());
+}
+
+/// A SYN to the virtual address with four bytes of options.
+fn with_options(options: [u8; 4]) -> Vec<u8> {
+    let mut packet = syn();
+    packet.splice(20..20, options);
+    packet[0] = 0x46;
+    let length = packet.len() as u16;
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    crate::wire::ip::set_header_checksum(&mut packet);
+    packet
 }
