@@ -134,9 +134,9 @@ fn frame(destination: [u8; 6], kind: u16, packet: &[u8]) -> Vec<u8> {
 }
 
 /// What is done, the reason it is meant to provoke, and how.
-type Row<Reason> = (&'static str, Reason, fn() -> Provoked);
+type Cause<Reason> = (&'static str, Reason, fn() -> Provoked);
 
-const DROPS: &[Row<DropReason>] = &[
+const DROPS: &[Cause<DropReason>] = &[
     ("an IPv4 header cut short", DropReason::Truncated, || provoke(nat(), ETH0, &syn()[..19])),
     ("an IPv6 packet in a frame of IPv4", DropReason::IpVersion, || {
         provoke_frame(nat(), &frame(MAC.0, 0x0800, &syn6().bytes()))
@@ -302,7 +302,7 @@ const DROPS: &[Row<DropReason>] = &[
     }),
 ];
 
-const PASSES: &[Row<PassReason>] = &[
+const PASSES: &[Cause<PassReason>] = &[
     ("ARP", PassReason::NotIp, || provoke_frame(nat(), &frame(MAC.0, 0x0806, &[0; 28]))),
     ("to another Ethernet address", PassReason::OtherHost, || {
         provoke_frame(nat(), &frame([2, 0, 0, 0, 0, 9], 0x0800, &syn()))
