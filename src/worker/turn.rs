@@ -64,6 +64,8 @@ pub struct Worker {
     ready: Vec<LinkId>,
     registered: Vec<(LinkId, RawFd)>,
     stopping: bool,
+    /// More connections are due to end than one turn may end.
+    more_due: bool,
     /// Packets refused by the full table, as far as they were complained about.
     refused: u64,
     next_complaint: Tick,
@@ -98,6 +100,7 @@ impl Worker {
             ready: Vec::new(),
             registered: Vec::new(),
             stopping: false,
+            more_due: false,
             refused: 0,
             next_complaint: Tick::ZERO,
         };
@@ -143,7 +146,7 @@ impl Worker {
             }
             now = self.clock.now();
         }
-        self.engine.tick(now, EXPIRIES);
+        self.more_due = self.engine.tick(now, EXPIRIES);
         self.send_outbox(now);
         self.hops.work(now, &mut self.ports);
         self.ports.flush();
@@ -397,7 +400,7 @@ impl Worker {
 
     /// How long the loop may sleep.
     fn sleep(&self) -> Duration {
-        if !self.ready.is_empty() {
+        if !self.ready.is_empty() || self.more_due {
             return Duration::ZERO;
         }
         let now = self.clock.now();
