@@ -300,6 +300,18 @@ const DROPS: &[Cause<DropReason>] = &[
         let stray = Packet::new((address(SERVER), 8080), (address(CLIENT), 40000), ACK);
         provoke(world, ETH1, &stray.bytes())
     }),
+    (
+        "with schedule_icmp, an error about no connection of a service without servers",
+        DropReason::IcmpUnscheduled,
+        || {
+            let mut world = nat();
+            world.set("schedule_icmp", 1);
+            let service = service(Protocol::TCP, VIP, 80);
+            world.apply(Change::DeleteDestination { service, key: server_key(SERVER, 8080) });
+            let answer = Packet::new((address(VIP), 80), (address(CLIENT), 40000), ACK);
+            provoke(world, ETH0, &icmp_error(address(CLIENT), address(VIP), 3, 3, &answer.bytes()))
+        },
+    ),
 ];
 
 const PASSES: &[Cause<PassReason>] = &[
@@ -346,7 +358,6 @@ const PASSES: &[Cause<PassReason>] = &[
 const DROPS_NOT_GIVEN: &[(DropReason, &str)] = &[
     (DropReason::TransportChecksum, "the engine leaves wrong transport checksums to the real server, as ip_vs does"),
     (DropReason::LoopbackSource, "loopback sources are refused as martians before any server is chosen"),
-    (DropReason::IcmpUnscheduled, "schedule_icmp does not schedule anything yet"),
 ];
 
 const PASSES_NOT_GIVEN: &[(PassReason, &str)] =
