@@ -218,6 +218,17 @@ impl World {
         Ok(watching)
     }
 
+    /// What `watching`, unfiltered and on the client's or the director's link of net 1, has seen so
+    /// far: all of it, which a datagram sent now and seen last is to prove.
+    pub fn seen(&self, watching: &Session) -> Result<Vec<String>, Failure> {
+        self.ask("udp", "10.0.1.1:9", &["--patience", "1"])?;
+        let is_mark = |line: &str| line.contains(" 10.0.1.1.9 ");
+        watching.await_line(30, is_mark)?;
+        let mut lines = watching.lines();
+        lines.truncate(lines.iter().position(|line| is_mark(line)).unwrap_or_default());
+        Ok(lines)
+    }
+
     /// Waits until `condition` holds.
     pub fn until(&self, seconds: u64, what: &str, mut condition: impl FnMut() -> Result<bool, Failure>) -> Outcome {
         let mut failure = None;

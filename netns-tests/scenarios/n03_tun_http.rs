@@ -11,7 +11,7 @@ pub fn run(world: &mut World) -> Outcome {
     world.add_services("-t", 80, "rr")?;
     let passing = world.watch("director", "eth0", &[])?;
     turns(world)?;
-    let lines = passing.lines();
+    let lines = world.seen(&passing)?;
     let complaints: Vec<&String> = lines.iter().filter(|line| line.contains("Unreachable")).collect();
     ensure!(complaints.is_empty(), "{complaints:?}");
     let tunnelled = lines.iter().filter(|line| line.contains("protocol 4 ") || line.contains("protocol 41 ")).count();

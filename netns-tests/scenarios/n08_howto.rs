@@ -51,7 +51,7 @@ pub fn run(world: &mut World) -> Outcome {
         world.shell("director", &format!("PATH={}:$PATH\n{script}", tools.display()))?;
         let passing = world.watch("client", "eth0", &[])?;
         turns(world)?;
-        each_answer_came_once(&passing.lines(), 60)?;
+        each_answer_came_once(&world.seen(&passing)?, 60)?;
     }
     Ok(())
 }

@@ -34,7 +34,7 @@ pub fn run(world: &mut World) -> Outcome {
     world.add_services("-t", 80, "rr")?;
     let passing = world.watch("client", "eth0", &[])?;
     turns(world)?;
-    each_answer_came_once(&passing.lines(), 60)?;
+    each_answer_came_once(&world.seen(&passing)?, 60)?;
     second.signal(Signal::SIGTERM);
     world.until(5, "the director's end", || Ok(!second.is_alive()))?;
     same_state(&before, &host_state(world)?)
