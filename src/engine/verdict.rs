@@ -67,7 +67,6 @@ reasons! {
         FtpData = "source-port-20": "Packets from port 20 never begin a connection.",
         Local = "local-server": "The real server is this host itself.",
         Tunneled = "tunneled": "An encapsulated packet, left alone because of ignore_tunneled.",
-        BackupOnly = "backup-only": "The synchronisation backup leaves packets alone (backup_only).",
     }
 }
 
@@ -83,7 +82,6 @@ reasons! {
         SourceRoute = "source-route": "The packet asks for a route of its own, which is refused.",
         MartianSource = "martian-source": "The source address is one that no packet may come from.",
         TransportTruncated = "transport-truncated": "The transport header is not complete.",
-        TransportChecksum = "transport-checksum": "A checksum that had to be right is wrong.",
         IcmpChecksum = "icmp-checksum": "An ICMP message with a wrong checksum.",
         Offload = "offload": "The offload metadata contradicts the frame.",
         ReassemblyOverlap = "fragment-overlap": "Overlapping fragments: the whole datagram is dropped.",
@@ -101,7 +99,6 @@ reasons! {
         NoRoute = "no-route": "No route leads to the next hop; the sender was told.",
         LinkDown = "link-down": "The link towards the next hop is down or gone.",
         DirectOverTun = "direct-route-over-tun": "Direct routing needs a link layer, which a TUN device has not.",
-        LoopbackSource = "loopback-source": "A loopback source address towards a real server elsewhere.",
         LocalBoundary = "local-boundary": "The packet would cross between this host and the network in a way that is refused.",
         Headroom = "headroom": "No room in front of the packet for a tunnel header.",
         TooLong = "too-long": "The packet would be longer than an IP packet can be.",

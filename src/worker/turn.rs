@@ -21,7 +21,7 @@ use crate::base::{LinkId, Tick};
 use crate::engine::{Config, DropReason, Egress, Engine, Verdict};
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
-use crate::port::{Adjustment, Held, Port, PortError, PortEvent, Ports};
+use crate::port::{Adjustment, Held, Port, PortDrop, PortError, PortEvent, Ports};
 use crate::table::Network;
 use crate::wire::{EtherType, Frame, LinkHeader, ip};
 
@@ -40,7 +40,8 @@ const EXPIRIES: usize = 512;
 const BUSY_SLEEP: u64 = 100;
 const IDLE_SLEEP: u64 = 1000;
 
-/// Milliseconds between two complaints about the same thing.
+/// Milliseconds between two looks at what is lost, and between two complaints about it.
+const COMPLAINT_CHECK: u64 = 1000;
 const COMPLAINT_INTERVAL: u64 = 10_000;
 
 const BELL: Token = Token(usize::MAX);
@@ -66,8 +67,8 @@ pub struct Worker {
     stopping: bool,
     /// More connections are due to end than one turn may end.
     more_due: bool,
-    /// Packets refused by the full table, as far as they were complained about.
-    refused: u64,
+    /// What was lost, as far as it was complained about.
+    complained: [u64; 4],
     next_complaint: Tick,
 }
 
@@ -101,7 +102,7 @@ impl Worker {
             registered: Vec::new(),
             stopping: false,
             more_due: false,
-            refused: 0,
+            complained: [0; 4],
             next_complaint: Tick::ZERO,
         };
         Ok((worker, mailbox))
@@ -371,20 +372,29 @@ impl Worker {
         }
     }
 
-    /// Says once in a while that connections are refused because the table is full.
+    /// Says once in a while what is being lost.
     fn complain(&mut self, now: Tick) {
-        let refused = self.engine.counts().dropped(DropReason::TableFull);
-        if refused == self.refused || now < self.next_complaint {
+        if now < self.next_complaint {
             return;
         }
-        let table = self.engine.connection_table();
-        log::warn!(
-            "{} packets dropped: the connection table is full ({} connections; see --max-connections)",
-            refused - self.refused,
-            table.maximum()
-        );
-        self.refused = refused;
-        self.next_complaint = now + COMPLAINT_INTERVAL;
+        self.next_complaint = now + COMPLAINT_CHECK;
+        let at_ports = |reason: PortDrop| -> u64 {
+            let ports = self.network.links().iter().filter_map(|link| self.ports.counters(link.id));
+            ports.map(|counters| counters.dropped(reason)).sum()
+        };
+        let losses = [
+            ("the connection table is full (--max-connections)", self.engine.counts().dropped(DropReason::TableFull)),
+            ("their next hop does not answer", self.hops.counts.unreachable),
+            ("a transmit queue is full", at_ports(PortDrop::QueueFull)),
+            ("they came faster than they were taken", at_ports(PortDrop::RingFull)),
+        ];
+        for ((why, lost), before) in losses.into_iter().zip(&mut self.complained) {
+            if lost > *before {
+                log::warn!("worker {}: {} packets dropped: {why}", self.number, lost - *before);
+                *before = lost;
+                self.next_complaint = now + COMPLAINT_INTERVAL;
+            }
+        }
     }
 
     fn note_event(&mut self, link: LinkId, event: PortEvent) {
