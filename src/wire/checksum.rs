@@ -92,6 +92,12 @@ impl Sum {
         sum as u16
     }
 
+    /// Whether this sum, taken over bytes with their checksum in place, says that they are intact.
+    #[inline]
+    pub fn is_valid(self) -> bool {
+        self.fold() == 0xffff
+    }
+
     /// The sum as a header holds it.
     #[inline]
     pub fn checksum(self) -> Checksum {
@@ -99,7 +105,22 @@ impl Sum {
     }
 }
 
+/// Length of a checksum field.
+pub const LENGTH: usize = 2;
+
 impl Checksum {
+    /// The field's bytes.
+    #[inline]
+    pub fn bytes(self) -> [u8; LENGTH] {
+        self.0.to_ne_bytes()
+    }
+
+    /// The field as a number in network order: what setters of header fields take.
+    #[inline]
+    pub fn number(self) -> u16 {
+        u16::from_be(self.0)
+    }
+
     #[inline]
     pub fn read(bytes: &[u8], at: usize) -> Option<Checksum> {
         Some(Checksum(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk::<2>()?)))
@@ -144,7 +165,7 @@ pub fn of(bytes: &[u8]) -> Checksum {
 
 /// Whether `bytes`, their checksum field included, sum up as they should.
 pub fn is_valid(bytes: &[u8]) -> bool {
-    Sum::ZERO.add_bytes(bytes).fold() == 0xffff
+    Sum::ZERO.add_bytes(bytes).is_valid()
 }
 
 /// The pseudo-header of TCP, UDP and ICMPv6 over either family (RFC 9293, 768, 8200 section 8.1).
@@ -154,6 +175,11 @@ pub fn pseudo_header(source: Address, destination: Address, protocol: u8, length
         .add_address(destination)
         .add_number(u16::from(protocol))
         .add_word((length as u32).to_be())
+}
+
+/// As [`pseudo_header`], with both addresses as they stand one after the other in the IP header.
+pub fn pseudo_header_of(addresses: &[u8], protocol: u8, length: usize) -> Sum {
+    Sum::ZERO.add_bytes(addresses).add_number(u16::from(protocol)).add_word((length as u32).to_be())
 }
 
 #[cfg(test)]

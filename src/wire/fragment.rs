@@ -17,11 +17,11 @@ use pnet::packet::Packet;
 use pnet::packet::ipv4::{Ipv4Flags, Ipv4Packet, MutableIpv4Packet};
 use pnet::packet::ipv6::MutableIpv6Packet;
 
+use super::checksum;
 use super::outline::{
     self, Chain, FRAGMENT_HEADER_LENGTH, FRAGMENT_UNIT, FragmentHeader, IPV4_LENGTH, IPV6_LENGTH, IPV6_MINIMUM_MTU,
     MAX_LENGTH, extension,
 };
-use super::sum::Sum;
 
 /// Which bytes of a datagram's payload one fragment carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,8 +207,8 @@ impl<'a> Fragments<'a> {
                 view.set_flags(if more || !last { Ipv4Flags::MoreFragments } else { 0 });
                 view.set_fragment_offset(offset + (self.written / FRAGMENT_UNIT) as u16);
                 view.set_checksum(0);
-                let checksum = Sum::of(view.packet()).checksum();
-                view.set_checksum(u16::from_be_bytes(checksum));
+                let sum = checksum::of(view.packet());
+                view.set_checksum(sum.number());
             }
             Kind::V6 { kind, named_at, identification } => {
                 let inserted = FragmentHeader { kind, offset: self.written, more: !last, identification };

@@ -12,7 +12,6 @@ pub mod reassembly;
 #[cfg(test)]
 mod second_opinion;
 pub mod segment;
-mod sum;
 pub mod transport;
 
 pub use dissect::{Dissected, FragmentPart, Malformed};

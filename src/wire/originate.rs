@@ -24,10 +24,10 @@ use pnet::packet::ipv6::{Ipv6Packet, MutableIpv6Packet};
 
 use crate::base::{Family, Protocol};
 
+use super::checksum::{self, Sum};
 use super::outline::{
     self, Chain, FragmentHeader, IPV4_ADDRESSES, IPV4_LENGTH, IPV6_ADDRESSES, IPV6_LENGTH, extension,
 };
-use super::sum::Sum;
 
 pub use self::echo::echo_reply;
 pub use self::error::{Icmpv4Error, Icmpv6Error, Offending, icmpv4_error, icmpv6_error};
@@ -118,7 +118,7 @@ impl<'a> Question<'a> {
 
     /// The sum of the pseudo-header for a transport of `length` bytes; the same in both directions.
     fn pseudo_header(&self, protocol: Protocol, length: usize) -> Sum {
-        Sum::pseudo_header(self.addresses, protocol.0, length)
+        checksum::pseudo_header_of(self.addresses, protocol.0, length)
     }
 
     /// Writes an IP header in front of an answer whose transport is in place behind it.
@@ -182,8 +182,8 @@ fn write_header(
             header.set_source(ipv4_address(source)?);
             header.set_destination(ipv4_address(destination)?);
             header.set_checksum(0);
-            let checksum = Sum::of(header.packet()).checksum();
-            header.set_checksum(u16::from_be_bytes(checksum));
+            let sum = checksum::of(header.packet());
+            header.set_checksum(sum.number());
         }
         Family::V6 => {
             let mut header = MutableIpv6Packet::new(packet).ok_or(Silence::NoRoom)?;
@@ -203,8 +203,8 @@ fn write_header(
 /// Fills in the checksum of an ICMP or an ICMPv6 message: it stands in the same place in both.
 fn write_icmp_checksum(message: &mut [u8], pseudo_header: Sum) -> Result<(), Silence> {
     MutableIcmpPacket::new(message).ok_or(Silence::NoRoom)?.set_checksum(0);
-    let checksum = pseudo_header.add(message).checksum();
-    MutableIcmpPacket::new(message).ok_or(Silence::NoRoom)?.set_checksum(u16::from_be_bytes(checksum));
+    let sum = pseudo_header.add_bytes(message).checksum();
+    MutableIcmpPacket::new(message).ok_or(Silence::NoRoom)?.set_checksum(sum.number());
     Ok(())
 }
 

@@ -17,9 +17,9 @@ use pnet::packet::udp::{MutableUdpPacket, UdpPacket};
 
 use crate::base::{Family, Protocol};
 
+use super::checksum;
 use super::offload::{Completion, Offload, Segmentation};
 use super::outline::{self, Chain, IPV4_ADDRESSES, IPV4_LENGTH, IPV6_ADDRESSES, IPV6_LENGTH, MAX_LENGTH};
-use super::sum::{CHECKSUM_LENGTH, Sum};
 
 /// Where an unfinished checksum lies, counted from the beginning of the IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +44,18 @@ impl Unfinished {
 
     /// The finished checksum of `packet`; a zero is written as 0xffff, which UDP demands, which
     /// is the same to TCP, and which is what Linux does for both.
-    pub(super) fn finished(self, packet: &[u8]) -> Result<[u8; CHECKSUM_LENGTH], SegmentError> {
+    pub(super) fn finished(self, packet: &[u8]) -> Result<[u8; checksum::LENGTH], SegmentError> {
         let covered = packet.get(self.start..).ok_or(SegmentError::ChecksumStart)?;
-        if self.offset.checked_add(CHECKSUM_LENGTH).is_none_or(|end| end > covered.len()) {
+        if self.offset.checked_add(checksum::LENGTH).is_none_or(|end| end > covered.len()) {
             return Err(SegmentError::ChecksumStart);
         }
-        Ok(Sum::of(covered).checksum_never_zero())
+        Ok(checksum::of(covered).not_zero().bytes())
     }
 
     /// The bytes of the field.
     pub(super) fn field(self) -> std::ops::Range<usize> {
         let at = self.start + self.offset;
-        at..at + CHECKSUM_LENGTH
+        at..at + checksum::LENGTH
     }
 }
 
@@ -214,8 +214,8 @@ impl<'a> Segments<'a> {
                 header.set_total_length(length as u16);
                 header.set_identification(header.get_identification().wrapping_add(self.count));
                 header.set_checksum(0);
-                let checksum = Sum::of(pnet::packet::Packet::packet(&header)).checksum();
-                header.set_checksum(u16::from_be_bytes(checksum));
+                let sum = checksum::of(pnet::packet::Packet::packet(&header));
+                header.set_checksum(sum.number());
             }
             Family::V6 => {
                 MutableIpv6Packet::new(segment)?.set_payload_length((length - IPV6_LENGTH) as u16);
@@ -243,16 +243,16 @@ impl<'a> Segments<'a> {
                 header.set_sequence(sequence.wrapping_add(self.written as u32));
                 header.set_flags(flags);
                 header.set_checksum(0);
-                let sum = Sum::pseudo_header(addresses, Protocol::TCP.0, length).add(transport);
-                MutableTcpPacket::new(transport)?.set_checksum(u16::from_be_bytes(sum.checksum()));
+                let sum = checksum::pseudo_header_of(addresses, Protocol::TCP.0, length).add_bytes(transport);
+                MutableTcpPacket::new(transport)?.set_checksum(sum.checksum().number());
             }
-            Transport::Udp { checksum } => {
+            Transport::Udp { checksum: wanted } => {
                 let mut header = MutableUdpPacket::new(transport)?;
                 header.set_length(length as u16);
                 header.set_checksum(0);
-                if checksum == UdpChecksum::Computed {
-                    let sum = Sum::pseudo_header(addresses, Protocol::UDP.0, length).add(transport);
-                    MutableUdpPacket::new(transport)?.set_checksum(u16::from_be_bytes(sum.checksum_never_zero()));
+                if wanted == UdpChecksum::Computed {
+                    let sum = checksum::pseudo_header_of(addresses, Protocol::UDP.0, length).add_bytes(transport);
+                    MutableUdpPacket::new(transport)?.set_checksum(sum.checksum().not_zero().number());
                 }
             }
         }

@@ -5,7 +5,7 @@ use pnet::packet::icmpv6::Icmpv6Types;
 
 use crate::base::{Family, Protocol};
 
-use super::super::sum::Sum;
+use super::super::checksum::Sum;
 use super::{Identity, Question, Silence, header_length, write_icmp_checksum};
 
 /// Header of an echo message with identifier and sequence number.
@@ -32,10 +32,10 @@ pub fn echo_reply(request: &[u8], identification: u16, buffer: &mut [u8]) -> Res
     let protocol = self::icmp(question.family);
     // ICMP has no pseudo-header, ICMPv6 has.
     let pseudo_header = match question.family {
-        Family::V4 => Sum::default(),
+        Family::V4 => Sum::ZERO,
         Family::V6 => question.pseudo_header(protocol, icmp.len()),
     };
-    if !pseudo_header.add(icmp).verifies() {
+    if !pseudo_header.add_bytes(icmp).is_valid() {
         return Err(Silence::Checksum);
     }
     let header = header_length(question.family);

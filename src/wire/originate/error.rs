@@ -7,10 +7,10 @@ use pnet::packet::ipv6::Ipv6Packet;
 
 use crate::base::{Address, Family, Protocol};
 
+use super::super::checksum::{self, Sum};
 use super::super::outline::{Chain, IPV4_ADDRESSES, IPV4_LENGTH, IPV6_ADDRESSES, IPV6_LENGTH, IPV6_MINIMUM_MTU};
 use super::super::reassembly::Problem;
 use super::super::segment::Unfinished;
-use super::super::sum::Sum;
 use super::{Identity, Silence, answerable, header_length, single_source, write_header, write_icmp_checksum};
 
 /// Length of an ICMP error's own header, in front of the quoted packet.
@@ -153,7 +153,7 @@ pub fn icmpv4_error(
     let answer = quote(Family::V4, Offending { packet, ..offending }, header, IPV4_ERROR_LENGTH, buffer)?;
     let length = answer.len();
     write_error(&mut answer[IPV4_LENGTH..], error.kind, error.code, error.rest)?;
-    write_icmp_checksum(&mut answer[IPV4_LENGTH..], Sum::default())?;
+    write_icmp_checksum(&mut answer[IPV4_LENGTH..], Sum::ZERO)?;
     let tos = view.get_dscp() << 2 | view.get_ecn();
     let (asker, _) = packet[IPV4_ADDRESSES].split_at(Family::V4.address_length());
     write_header(
@@ -199,7 +199,7 @@ pub fn icmpv6_error(
     write_header(answer, Family::V6, Protocol::ICMPV6, 0, (&source, asker), Identity::Unfragmentable)?;
     write_error(&mut answer[IPV6_LENGTH..], error.kind, error.code, error.rest)?;
     let (header, message) = answer.split_at_mut(IPV6_LENGTH);
-    let pseudo_header = Sum::pseudo_header(&header[IPV6_ADDRESSES], Protocol::ICMPV6.0, message.len());
+    let pseudo_header = checksum::pseudo_header_of(&header[IPV6_ADDRESSES], Protocol::ICMPV6.0, message.len());
     write_icmp_checksum(message, pseudo_header)?;
     Ok(length)
 }

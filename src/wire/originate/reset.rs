@@ -30,7 +30,7 @@ pub fn reset(packet: &[u8], checksum: Completion, buffer: &mut [u8]) -> Result<u
         return Err(Silence::Malformed);
     }
     let verified = match checksum {
-        Completion::Complete => question.pseudo_header(Protocol::TCP, segment.len()).add(segment).verifies(),
+        Completion::Complete => question.pseudo_header(Protocol::TCP, segment.len()).add_bytes(segment).is_valid(),
         Completion::Verified | Completion::Partial { .. } => true,
     };
     if !verified {
@@ -60,8 +60,8 @@ pub fn reset(packet: &[u8], checksum: Completion, buffer: &mut [u8]) -> Result<u
     reset.set_window(0);
     reset.set_checksum(0);
     reset.set_urgent_ptr(0);
-    let sum = question.pseudo_header(Protocol::TCP, TCP_LENGTH).add(reset.packet());
-    reset.set_checksum(u16::from_be_bytes(sum.checksum()));
+    let sum = question.pseudo_header(Protocol::TCP, TCP_LENGTH).add_bytes(reset.packet());
+    reset.set_checksum(sum.checksum().number());
     let length = answer.len();
     question.write_header(answer, Protocol::TCP, question.traffic_class & DSCP, Identity::Unfragmentable)?;
     Ok(length)

@@ -11,9 +11,9 @@ use pnet::packet::ipv6::MutableIpv6Packet;
 
 use crate::base::Family;
 
+use super::super::checksum;
 use super::super::fragment::Piece;
 use super::super::outline::{FRAGMENT_HEADER_LENGTH, FRAGMENT_UNIT, IPV4_LENGTH, IPV6_LENGTH, MAX_LENGTH};
-use super::super::sum::Sum;
 use super::Discard;
 use super::arrival::{Congestion, Fragment, Key};
 use super::pages::{PAGE_LENGTH, PageId, Pages};
@@ -267,8 +267,8 @@ impl Datagram {
             header.set_ecn(mark);
         }
         header.set_checksum(0);
-        let checksum = Sum::of(header.packet()).checksum();
-        header.set_checksum(u16::from_be_bytes(checksum));
+        let sum = checksum::of(header.packet());
+        header.set_checksum(sum.number());
         Some(())
     }
 

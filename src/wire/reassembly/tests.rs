@@ -492,8 +492,7 @@ fn whole(family: Family, payload: &[u8]) -> Vec<u8> {
         }
     };
     if family == Family::V4 {
-        let checksum = crate::wire::sum::Sum::of(&packet[..20]).checksum();
-        packet[10..12].copy_from_slice(&checksum);
+        crate::wire::checksum::of(&packet[..20]).write(&mut packet, 10);
     }
     packet
 }
