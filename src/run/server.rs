@@ -29,6 +29,11 @@ const SLEEP: Duration = Duration::from_millis(250);
 /// Unsent answers beyond which a client is not read from until it takes some.
 const MOST_UNSENT: usize = 64 << 20;
 
+/// Clients at once; more are turned away, so that nobody can use up the process's descriptors.
+const MOST_SESSIONS: usize = 256;
+/// Bytes that a client who may not command may leave unanswered: it is told no, whatever it asks.
+const MOST_UNHEARD: usize = 64 << 10;
+
 /// A client of the control socket.
 struct Session {
     stream: UnixStream,
@@ -127,6 +132,10 @@ impl Server {
                     return Ok(());
                 }
             };
+            if self.sessions.len() >= MOST_SESSIONS {
+                // Closing it tells the client.
+                continue;
+            }
             let token = Token(self.next_token);
             self.next_token += 1;
             self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
@@ -163,7 +172,13 @@ impl Server {
                     session.ended = true;
                     break;
                 }
-                Ok(length) => session.received.extend(&chunk[..length]),
+                Ok(length) => {
+                    session.received.extend(&chunk[..length]);
+                    if !session.may_command && session.received.len() > MOST_UNHEARD {
+                        let reason = "too much from a client that may not command";
+                        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
