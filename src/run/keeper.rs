@@ -16,22 +16,19 @@ use crate::base::Family;
 use crate::engine::Engine;
 use crate::host::guard::{Guard, GuardError, GuardRules, Scheme};
 use crate::host::network::View;
+use crate::host::privileges::Forwarding;
 use crate::host::responder::Owned;
 use crate::table::ServiceKey;
 use crate::table::network::LinkLayer;
 
 use super::options::{Options, VirtualMac};
 
-/// The kernel's forwarding of packets, by family.
-const FORWARDING: [(Family, &str); 2] =
-    [(Family::V4, "/proc/sys/net/ipv4/ip_forward"), (Family::V6, "/proc/sys/net/ipv6/conf/all/forwarding")];
-
 /// The guard, where this process may have one, and what follows where it may not.
 pub struct Keeper {
     guard: Option<Guard>,
     /// Why there is no guard.
     missing: Option<GuardError>,
-    forwarding: Vec<Family>,
+    forwarding: Forwarding,
     by_tun: bool,
     rules: GuardRules,
     /// A failure was complained about and nothing changed since.
@@ -51,12 +48,8 @@ impl Keeper {
             Some(Err(error @ GuardError::AnotherDirector)) => return Err(io::Error::other(error)),
             Some(Err(error)) => (None, Some(error)),
         };
-        let forwarding: Vec<Family> = FORWARDING
-            .into_iter()
-            .filter(|(_, path)| std::fs::read_to_string(path).is_ok_and(|value| value.trim() != "0"))
-            .map(|(family, _)| family)
-            .collect();
-        if guard.is_none() && !by_tun && !forwarding.is_empty() && options.vip_mac == VirtualMac::Off {
+        let forwarding = Forwarding::read([]);
+        if guard.is_none() && !by_tun && forwarding != Forwarding::default() && options.vip_mac == VirtualMac::Off {
             return Err(io::Error::other(
                 "the kernel forwards packets and cannot be kept from ours: leave --vip-mac on, give the director \
                  CAP_NET_ADMIN, or switch forwarding off (sysctl net.ipv4.ip_forward=0)",
@@ -72,7 +65,20 @@ impl Keeper {
 
     /// Whether frames to the interface's own MAC are the director's too.
     pub fn takes_own_mac(&self) -> bool {
-        self.guard.is_some() || self.forwarding.is_empty() || self.by_tun
+        self.guard.is_some() || self.forwarding == Forwarding::default() || self.by_tun
+    }
+
+    /// Looks whether the kernel forwards what comes in by the served links: the operator may switch
+    /// it at any time, and nobody tells. Whether that changes whose frames are taken.
+    pub fn look_at_forwarding(&mut self, view: &View) -> bool {
+        let before = self.takes_own_mac();
+        let served = view.served.iter().filter_map(|&id| view.network.link(id));
+        self.forwarding = Forwarding::read(served.map(|link| link.name.as_str()));
+        let after = self.takes_own_mac();
+        if before && !after {
+            log::warn!("the kernel forwards packets now: frames to the interfaces' own addresses are left to it");
+        }
+        before != after
     }
 
     /// Guards the served links.
@@ -127,7 +133,7 @@ impl Keeper {
             )),
             (None, Some(error)) => {
                 lines.push(format!("no guard: {error}; virtual addresses must not be the host's own"));
-                if self.forwarding.is_empty() {
+                if self.forwarding == Forwarding::default() {
                     lines.push("the kernel does not forward, so it drops what is ours".to_owned());
                 } else {
                     lines.push(
@@ -139,9 +145,9 @@ impl Keeper {
             }
             (None, None) => {
                 lines.push("the kernel leads packets into the TUN device by routes and rules of ours".to_owned());
-                for (family, path) in FORWARDING {
-                    if !self.forwarding.contains(&family) {
-                        lines.push(format!("{family:?} packets do not come back: forwarding is off ({path})"));
+                for family in [Family::V4, Family::V6] {
+                    if !self.forwarding.of(family) {
+                        lines.push(format!("{family:?} packets do not come back: forwarding is off"));
                     }
                 }
             }

@@ -105,6 +105,7 @@ impl Surroundings {
         if self.tun.is_some() {
             return self.start_tun(workers);
         }
+        self.keeper.look_at_forwarding(&self.view);
         let network = self.publish(workers);
         let errors = self.open_ports(workers);
         if self.open.is_empty()
@@ -144,7 +145,8 @@ impl Surroundings {
             let events: Arc<[_]> = self.watcher.neighbours().map_err(io::Error::other)?.into();
             workers.tell(|| Message::Neighbours { events: events.clone(), whole: true });
         }
-        if !changes.network && !changes.lost {
+        let forwarding = self.keeper.look_at_forwarding(&self.view);
+        if !changes.network && !changes.lost && !forwarding {
             return Ok(None);
         }
         self.view = self.watcher.read(&self.serving).map_err(io::Error::other)?;
