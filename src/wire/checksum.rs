@@ -224,4 +224,35 @@ mod tests {
         assert_eq!(header[10..12], [0x4b, 0x89]);
         assert!(is_valid(&header));
     }
+
+    #[test]
+    fn the_example_of_rfc_1071_adds_up() {
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(Sum::ZERO.add_bytes(&bytes).fold().to_ne_bytes(), [0xdd, 0xf2]);
+        assert_eq!(of(&bytes).bytes(), [0x22, 0x0d]);
+        assert_eq!(of(&bytes).number(), 0x220d);
+    }
+
+    #[test]
+    fn an_odd_byte_counts_as_the_upper_half_of_a_word() {
+        assert_eq!(Sum::ZERO.add_bytes(&[0x12]).fold().to_ne_bytes(), [0x12, 0x00]);
+    }
+
+    #[test]
+    fn a_computed_zero_is_written_as_its_equal() {
+        assert_eq!(of(&[0xff, 0xff]).bytes(), [0, 0]);
+        assert_eq!(of(&[0xff, 0xff]).not_zero().bytes(), [0xff, 0xff]);
+    }
+
+    proptest::proptest! {
+        /// pnet's sum, two bytes at a time, is the second opinion.
+        #[test]
+        fn agrees_with_a_plain_sum(bytes in proptest::collection::vec(proptest::num::u8::ANY, 1..3000), cut in 0usize..1500) {
+            let plain = pnet::packet::util::checksum(&bytes, usize::MAX);
+            proptest::prop_assert_eq!(of(&bytes).number(), plain);
+            let cut = (cut * 2).min(bytes.len() / 2 * 2);
+            let sum = Sum::ZERO.add_bytes(&bytes[..cut]).add_bytes(&bytes[cut..]);
+            proptest::prop_assert_eq!(sum.checksum().number(), plain);
+        }
+    }
 }
