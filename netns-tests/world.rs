@@ -28,7 +28,7 @@ pub type Answers = BTreeMap<String, u32>;
 pub struct World {
     name: String,
     pub subject: Subject,
-    real_servers: RealServerKind,
+    pub real_servers: RealServerKind,
     lab: Option<Lab>,
 }
 

@@ -39,4 +39,6 @@ scenarios! {
     n19_realserver_undo "19-realserver-undo"
     n20_tun_way_in "20-tun-way-in"
     n21_lab "21-lab"
+    n22_kernel_selftest "22-kernel-selftest"
+    n30_address_taken "30-address-taken"
 }

@@ -1,6 +1,6 @@
 //! First stage: is the frame meant for us, is it whole, and whose address does it go to?
 
-use crate::base::{Address, Family};
+use crate::base::{Address, Family, Mac};
 use crate::table::mark::{MarkFields, mark_of};
 use crate::table::network::LinkLayer;
 use crate::wire::dissect::dissect;
@@ -45,17 +45,19 @@ impl Engine {
         let mut to_virtual_mac = false;
         let family = match frame.link_header() {
             LinkHeader::Ethernet { destination, kind, .. } => {
-                if !self.network.takes(link, destination) {
-                    let reason =
-                        if destination.is_multicast() { PassReason::LinkMulticast } else { PassReason::OtherHost };
-                    return Err(Verdict::Pass(reason));
-                }
-                to_virtual_mac = Some(destination) == link.virtual_mac;
-                match kind {
+                let family = match kind {
                     EtherType::IPV4 => Family::V4,
                     EtherType::IPV6 => Family::V6,
-                    _ => return Err(Verdict::Pass(PassReason::NotIp)),
+                    _ if self.network.takes(link, destination, Family::V4) => {
+                        return Err(Verdict::Pass(PassReason::NotIp));
+                    }
+                    _ => return Err(Verdict::Pass(not_ours(destination))),
+                };
+                if !self.network.takes(link, destination, family) {
+                    return Err(Verdict::Pass(not_ours(destination)));
                 }
+                to_virtual_mac = Some(destination) == link.virtual_mac;
+                family
             }
             LinkHeader::Tagged => return Err(Verdict::Pass(PassReason::Vlan)),
             LinkHeader::None => match frame.packet().first().map(|byte| byte >> 4) {
@@ -68,6 +70,9 @@ impl Engine {
         let parts = dissect(family, frame.packet()).map_err(|malformed| Verdict::Drop(malformed.into()))?;
         frame.truncate(parts.length);
         self.check_addresses(&parts)?;
+        if self.network.is_ceded(family, parts.destination) {
+            return Err(Verdict::Pass(PassReason::HostAddress));
+        }
         let has_options = family == Family::V4 && parts.transport > v4::LENGTH;
         if has_options {
             options::check(frame.packet()).map_err(Verdict::Drop)?;
@@ -132,6 +137,11 @@ impl Engine {
             },
         )
     }
+}
+
+/// Why a frame to this Ethernet address is left alone.
+fn not_ours(destination: Mac) -> PassReason {
+    if destination.is_multicast() { PassReason::LinkMulticast } else { PassReason::OtherHost }
 }
 
 pub(super) fn is_multicast(family: Family, address: Address) -> bool {

@@ -27,6 +27,8 @@ mod expire;
 mod forward;
 mod fragments;
 mod input;
+#[cfg(any(test, fuzzing))]
+mod invariants;
 mod local;
 mod options;
 mod output;
@@ -38,8 +40,8 @@ mod track;
 mod tunnel_errors;
 mod view;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub mod tests;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};

@@ -1,6 +1,9 @@
 //! The virtual services at run time: what is configured, what each scheduler remembers, what is
 //! counted, and the trash where deleted destinations wait for their connections to end.
 
+#[cfg(any(test, fuzzing))]
+mod invariants;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::net::IpAddr;

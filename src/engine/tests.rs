@@ -3,12 +3,22 @@
 //! - [`world`]: an engine on a small network, and [`packet`]: the packets that are put into it.
 //! - [`sound`]: a second, independent parser that judges what comes out.
 //! - `reasons`, `offloads`: tables of single frames; `anything`, `counters`, `nat`: properties.
+//! - [`fuzz`]: whatever bytes ask for, changes and time included.
 
+// Fuzzing needs the world and the second parser, not every kind of packet that tests have.
+#![cfg_attr(not(test), allow(dead_code))]
+
+#[cfg(test)]
 mod anything;
+#[cfg(test)]
 mod counters;
+pub mod fuzz;
+#[cfg(test)]
 mod nat;
+#[cfg(test)]
 mod offloads;
 mod packet;
+#[cfg(test)]
 mod reasons;
 mod sound;
 mod world;

@@ -66,6 +66,7 @@ reasons! {
         NotFirst = "no-connection": "The packet belongs to no connection and may not begin one.",
         FtpData = "source-port-20": "Packets from port 20 never begin a connection.",
         Local = "local-server": "The real server is this host itself.",
+        HostAddress = "host-address": "The virtual address is the host's own by now, and the kernel cannot be kept from it.",
         Tunneled = "tunneled": "An encapsulated packet, left alone because of ignore_tunneled.",
     }
 }

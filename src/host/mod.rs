@@ -1,7 +1,7 @@
-//! The machine around us: links, routes, neighbours, the guard, privileges.
+//! The machine around us: links, routes, neighbours, the guard, and whether it is needed.
 //!
 //! ```text
-//! the director ─┬─ privileges            what may be done here, and so which way keeps the kernel out:
+//! the director ─┬─ posture               which way keeps the kernel out, address by address:
 //!               │                        virtual_mac, guard, or nothing needed
 //!               ├─ network ── netlink ── the kernel's links, addresses, routes, neighbours
 //!               ├─ neighbour             link-layer addresses, known or asked for (question), frames
@@ -25,7 +25,7 @@ pub mod netlink;
 pub mod network;
 pub mod nftables;
 pub mod pending;
-pub mod privileges;
+pub mod posture;
 pub mod question;
 pub mod responder;
 pub mod sys;

@@ -2,8 +2,8 @@
 //!
 //! Frames to it are another host's in the kernel's eyes, so its stack never touches them, and at
 //! a take-over it moves with the addresses, so that no neighbour has to learn anything. By
-//! default it is the one RFC 9568 section 7.3 sets aside for a virtual router of that number, a
-//! single one for both families; `--vip-mac` sets any other.
+//! default it is the one RFC 9568 section 7.3 sets aside for virtual router 1, a single one for both
+//! families; `--vip-mac` sets any other.
 //!
 //! It works where a network carries frames for addresses that no interface announced: wires,
 //! switches, bridges, veth pairs. A macvlan interface or a cloud's virtual network delivers
@@ -13,38 +13,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::base::Mac;
-
-/// The number of a virtual router, 1 to 255: what a pair of directors shares, and no one else on
-/// their links.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct VirtualRouter(u8);
-
-impl Default for VirtualRouter {
-    fn default() -> VirtualRouter {
-        VirtualRouter(1)
-    }
-}
-
-impl VirtualRouter {
-    /// The router of that number; none is numbered 0.
-    pub fn new(number: u8) -> Option<VirtualRouter> {
-        (number != 0).then_some(VirtualRouter(number))
-    }
-
-    pub fn number(self) -> u8 {
-        self.0
-    }
-
-    /// Its address: `00:00:5e:00:01:XX`, which the director uses for both families.
-    pub fn mac(self) -> Mac {
-        Mac([0x00, 0x00, 0x5e, 0x00, 0x01, self.0])
-    }
-
-    /// The address a VRRP router of IPv6 alone has: `00:00:5e:00:02:XX`.
-    pub fn mac_v6(self) -> Mac {
-        Mac([0x00, 0x00, 0x5e, 0x00, 0x02, self.0])
-    }
-}
 
 /// An address that can be the director's: of one interface, not of a group, not zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,12 +58,6 @@ impl TryFrom<Mac> for VirtualMac {
     }
 }
 
-impl From<VirtualRouter> for VirtualMac {
-    fn from(router: VirtualRouter) -> VirtualMac {
-        VirtualMac(router.mac())
-    }
-}
-
 impl FromStr for VirtualMac {
     type Err = VirtualMacError;
 
@@ -114,15 +76,6 @@ impl fmt::Display for VirtualMac {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn routers_have_the_addresses_of_the_rfc() {
-        let router = VirtualRouter::new(51).unwrap();
-        assert_eq!(VirtualMac::from(router).to_string(), "00:00:5e:00:01:33");
-        assert_eq!(router.mac_v6().to_string(), "00:00:5e:00:02:33");
-        assert_eq!(VirtualRouter::default().mac().to_string(), "00:00:5e:00:01:01");
-        assert_eq!(VirtualRouter::new(0), None);
-    }
 
     #[test]
     fn an_unusable_address_is_refused_with_a_reason() {

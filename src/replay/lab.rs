@@ -54,7 +54,12 @@ pub struct Lab {
 
 impl Lab {
     pub fn new(mtu: [u32; 2]) -> Lab {
-        let engine = Engine::new(&Config { maximum_connections: 65536, seed: 1, host_stack: HostStack::Absent });
+        Lab::sized(mtu, 65536)
+    }
+
+    /// A lab whose director holds at most so many connections.
+    pub fn sized(mtu: [u32; 2], maximum_connections: usize) -> Lab {
+        let engine = Engine::new(&Config { maximum_connections, seed: 1, host_stack: HostStack::Absent });
         let addresses = [["10.0.0.1/24", "fd00::1/64"], ["172.16.0.1/24", "fd01::1/64"]];
         let links = (0..2)
             .map(|index| Link {
@@ -70,7 +75,7 @@ impl Lab {
             })
             .collect();
         let mut lab = Lab {
-            director: Director::new(Tick::ZERO, OneEngine { engine }, 65536),
+            director: Director::new(Tick::ZERO, OneEngine { engine }, maximum_connections),
             links,
             local: ["10.9.9.9/32", "fd99::9/128", "127.0.0.0/8", "::1/128"].iter().map(|text| prefix(text)).collect(),
             unreachable: Vec::new(),

@@ -12,9 +12,9 @@
 
 mod case;
 mod compare;
-mod lab;
+pub mod lab;
 mod nft;
-mod transcript;
+pub mod transcript;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -1,14 +1,5 @@
-//! Keeping the kernel away from what the director handles.
-//!
-//! Which of three ways holds is found out at the start:
-//!
-//! | CAP_NET_ADMIN | forwarding | way |
-//! |---|---|---|
-//! | yes | any | the guard: nftables drops what is ours; frames to the interface's own MAC are taken |
-//! | no | off | plain: the kernel drops what is not its own anyway |
-//! | no | on | virtual MAC alone: frames to the interface's own MAC are left to the kernel |
-//!
-//! A virtual address that is the host's own needs the guard; without it the service is refused.
+//! Keeping the kernel away from what the director handles: the guard, where this process may have
+//! one. What follows where it may not is [`crate::host::posture`]'s to say.
 
 use std::io;
 
@@ -16,27 +7,25 @@ use crate::base::Family;
 use crate::engine::Engine;
 use crate::host::guard::{Guard, GuardError, GuardRules, Scheme};
 use crate::host::network::View;
-use crate::host::privileges::Forwarding;
+use crate::host::posture::Forwarding;
 use crate::host::responder::Owned;
 use crate::table::ServiceKey;
 use crate::table::network::LinkLayer;
 
-use super::options::{Options, VirtualMac};
+use super::options::{Options, VipMac};
 
-/// The guard, where this process may have one, and what follows where it may not.
+/// The guard, or why there is none.
 pub struct Keeper {
     guard: Option<Guard>,
     /// Why there is no guard.
     missing: Option<GuardError>,
-    forwarding: Forwarding,
-    by_tun: bool,
     rules: GuardRules,
     /// A failure was complained about and nothing changed since.
     complained: bool,
 }
 
 impl Keeper {
-    /// Finds out which way holds.
+    /// Takes up the guard, if that can be.
     ///
     /// # Errors
     /// None holds: both the kernel and the director would answer.
@@ -48,37 +37,19 @@ impl Keeper {
             Some(Err(error @ GuardError::AnotherDirector)) => return Err(io::Error::other(error)),
             Some(Err(error)) => (None, Some(error)),
         };
-        let forwarding = Forwarding::read([]);
-        if guard.is_none() && !by_tun && forwarding != Forwarding::default() && options.vip_mac == VirtualMac::Off {
+        let forwards = Forwarding::read([]) != Forwarding::default();
+        if guard.is_none() && !by_tun && forwards && options.vip_mac == VipMac::Off {
             return Err(io::Error::other(
                 "the kernel forwards packets and cannot be kept from ours: leave --vip-mac on, give the director \
                  CAP_NET_ADMIN, or switch forwarding off (sysctl net.ipv4.ip_forward=0)",
             ));
         }
-        Ok(Keeper { guard, missing, forwarding, by_tun, rules: GuardRules::default(), complained: false })
+        Ok(Keeper { guard, missing, rules: GuardRules::default(), complained: false })
     }
 
     /// Whether addresses of the host itself can be virtual ones.
     pub fn is_guarding(&self) -> bool {
         self.guard.is_some()
-    }
-
-    /// Whether frames to the interface's own MAC are the director's too.
-    pub fn takes_own_mac(&self) -> bool {
-        self.guard.is_some() || self.forwarding == Forwarding::default() || self.by_tun
-    }
-
-    /// Looks whether the kernel forwards what comes in by the served links: the operator may switch
-    /// it at any time, and nobody tells. Whether that changes whose frames are taken.
-    pub fn look_at_forwarding(&mut self, view: &View) -> bool {
-        let before = self.takes_own_mac();
-        let served = view.served.iter().filter_map(|&id| view.network.link(id));
-        self.forwarding = Forwarding::read(served.map(|link| link.name.as_str()));
-        let after = self.takes_own_mac();
-        if before && !after {
-            log::warn!("the kernel forwards packets now: frames to the interfaces' own addresses are left to it");
-        }
-        before != after
     }
 
     /// Guards the served links.
@@ -120,39 +91,34 @@ impl Keeper {
         }
     }
 
-    /// Which way holds, in words.
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
+    /// Whether there is a guard, in words.
+    pub fn lines(&self, forwarding: Forwarding) -> Vec<String> {
+        let families = || [Family::V4, Family::V6].into_iter();
         match (&self.guard, &self.missing) {
-            (Some(guard), _) => lines.push(format!(
+            (Some(guard), _) => vec![format!(
                 "the kernel is kept away by the guard (nftables, {}); virtual addresses may be the host's own",
                 match guard.scheme() {
                     Scheme::Ingress => "at the interfaces",
                     Scheme::Hooks => "in the IP stack",
                 }
-            )),
+            )],
             (None, Some(error)) => {
-                lines.push(format!("no guard: {error}; virtual addresses must not be the host's own"));
-                if self.forwarding == Forwarding::default() {
-                    lines.push("the kernel does not forward, so it drops what is ours".to_owned());
-                } else {
-                    lines.push(
-                        "the kernel forwards packets: only frames to the virtual MAC are taken, so real servers \
+                let how = |family: Family| match forwarding.of(family) {
+                    false => format!("the kernel does not forward {family:?}, so it drops what is ours"),
+                    true => format!(
+                        "the kernel forwards {family:?}: only frames to the virtual MAC are taken, so real servers \
                          behind NAT need a gateway that is the director's own (--gateway-ip)"
-                            .to_owned(),
-                    );
-                }
+                    ),
+                };
+                let missing = format!("no guard: {error}; virtual addresses must not be the host's own");
+                [missing].into_iter().chain(families().map(how)).collect()
             }
             (None, None) => {
-                lines.push("the kernel leads packets into the TUN device by routes and rules of ours".to_owned());
-                for family in [Family::V4, Family::V6] {
-                    if !self.forwarding.of(family) {
-                        lines.push(format!("{family:?} packets do not come back: forwarding is off"));
-                    }
-                }
+                let back = |family| format!("{family:?} packets do not come back: forwarding is off");
+                let way = "the kernel leads packets into the TUN device by routes and rules of ours".to_owned();
+                [way].into_iter().chain(families().filter(|&family| !forwarding.of(family)).map(back)).collect()
             }
         }
-        lines
     }
 }
 

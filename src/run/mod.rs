@@ -13,5 +13,5 @@ mod start;
 mod surroundings;
 mod workers;
 
-pub use options::{Cores, Options, VirtualMac};
+pub use options::{Cores, Options, VipMac};
 pub use start::{ensure, run};

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use crate::base::{Mac, Prefix};
+use crate::base::Prefix;
+use crate::host::virtual_mac::{VirtualMac, VirtualMacError};
 
 /// Connections and templates that the table holds where nothing else is said.
 pub const MAXIMUM_CONNECTIONS: usize = 1 << 20;
@@ -19,7 +20,7 @@ pub struct Options {
     /// Ethernet address that addresses owned by the director have: an address, or `off` to
     /// answer with the interface's own.
     #[arg(long, value_name = "MAC", default_value = "00:00:5e:00:01:01")]
-    pub vip_mac: VirtualMac,
+    pub vip_mac: VipMac,
 
     /// Gateway address of NATed real servers that the director owns itself (repeat for more).
     #[arg(long, value_name = "ADDRESS[/LENGTH]")]
@@ -48,25 +49,27 @@ pub struct Options {
     pub detach: bool,
 }
 
-/// The director's Ethernet address.
+/// What `--vip-mac` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VirtualMac {
-    Own(Mac),
+pub enum VipMac {
+    Own(VirtualMac),
     Off,
 }
 
-impl std::str::FromStr for VirtualMac {
-    type Err = String;
+impl VipMac {
+    pub fn own(self) -> Option<VirtualMac> {
+        match self {
+            VipMac::Own(mac) => Some(mac),
+            VipMac::Off => None,
+        }
+    }
+}
 
-    fn from_str(text: &str) -> Result<VirtualMac, String> {
-        if text == "off" {
-            return Ok(VirtualMac::Off);
-        }
-        let mac: Mac = text.parse()?;
-        if mac.is_multicast() || mac == Mac::default() {
-            return Err(format!("`{text}' cannot be an interface's address: it is a group's, or zero"));
-        }
-        Ok(VirtualMac::Own(mac))
+impl std::str::FromStr for VipMac {
+    type Err = VirtualMacError;
+
+    fn from_str(text: &str) -> Result<VipMac, VirtualMacError> {
+        if text == "off" { Ok(VipMac::Off) } else { text.parse().map(VipMac::Own) }
     }
 }
 
@@ -115,10 +118,9 @@ mod tests {
 
     #[test]
     fn addresses_that_no_interface_may_have_are_refused() {
-        assert_eq!("off".parse(), Ok(VirtualMac::Off));
-        assert!("01:00:5e:00:00:01".parse::<VirtualMac>().is_err());
-        assert!("00:00:00:00:00:00".parse::<VirtualMac>().is_err());
-        assert!("00:00:5e".parse::<VirtualMac>().is_err());
+        assert_eq!("off".parse(), Ok(VipMac::Off));
+        assert!("01:00:5e:00:00:01".parse::<VipMac>().is_err());
+        assert!("00:00:5e".parse::<VipMac>().is_err());
         assert_eq!("1,0".parse(), Ok(Cores::List(vec![1, 0])));
         assert!("1,x".parse::<Cores>().is_err());
     }

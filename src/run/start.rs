@@ -14,10 +14,11 @@ use crate::control::director::Director;
 use crate::control::socket;
 use crate::engine::conn::ConnectionTable;
 use crate::engine::{Config, HostStack};
+use crate::host::posture::Forwarding;
 use crate::worker::Clock;
 
 use super::keeper::Keeper;
-use super::options::{Cores, Options, VirtualMac};
+use super::options::{Cores, Options, VipMac};
 use super::permit::Permission;
 use super::server::Server;
 use super::surroundings::Surroundings;
@@ -53,7 +54,14 @@ pub fn run(options: &Options) -> io::Result<()> {
         cores: cores(&options.cores),
         engine: Config { maximum_connections: options.max_connections, seed, host_stack: HostStack::Beside },
     };
-    let permission = Permission { guarded: keeper.is_guarding(), ..Permission::default() };
+    let permission = Permission {
+        by_tun: options.tun.is_some(),
+        guarded: keeper.is_guarding(),
+        forwarding: Forwarding::read([]),
+        virtual_mac: options.vip_mac.own(),
+        gateways: options.gateways().collect(),
+        ..Permission::default()
+    };
     let mut workers = Workers::start(&plan, clock, permission)?;
     let mut surroundings = Surroundings::new(options, keeper, seed)?;
     let network = match surroundings.start(&mut workers) {
@@ -66,7 +74,8 @@ pub fn run(options: &Options) -> io::Result<()> {
     let mut director = Director::new(clock.now(), workers, options.max_connections);
     director.set_network(network);
     surroundings.settle(&mut director);
-    director.lines = introduction(options, &surroundings);
+    let lines = introduction(options, &surroundings, director.fleet().permission.forwarding);
+    surroundings.introduce(lines, &mut director);
     let mut out = io::stdout().lock();
     for line in &director.lines {
         writeln!(out, "{line}")?;
@@ -87,7 +96,7 @@ pub fn run(options: &Options) -> io::Result<()> {
 
 /// What `ulvs run` says at its start: what it listens on, how the kernel is kept away, and what
 /// it may not do.
-fn introduction(options: &Options, surroundings: &Surroundings) -> Vec<String> {
+fn introduction(options: &Options, surroundings: &Surroundings, forwarding: Forwarding) -> Vec<String> {
     let mut lines = Vec::new();
     let links: Vec<&str> = surroundings.served().collect();
     let mut line = String::new();
@@ -101,10 +110,10 @@ fn introduction(options: &Options, surroundings: &Surroundings) -> Vec<String> {
     lines.push(line);
     match options.vip_mac {
         _ if options.tun.is_some() => {}
-        VirtualMac::Own(mac) => lines.push(format!("virtual addresses that the host does not have answer with {mac}")),
-        VirtualMac::Off => lines.push("virtual addresses answer with the interface's own address".to_owned()),
+        VipMac::Own(mac) => lines.push(format!("virtual addresses that the host does not have answer with {mac}")),
+        VipMac::Off => lines.push("virtual addresses answer with the interface's own address".to_owned()),
     }
-    lines.extend(surroundings.keeper.lines());
+    lines.extend(surroundings.keeper.lines(forwarding));
     lines
 }
 

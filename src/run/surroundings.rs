@@ -11,9 +11,13 @@ use std::sync::Arc;
 use crate::base::{Address, Family, LinkId, Mac, Prefix};
 use crate::control::director::Director;
 use crate::engine::Engine;
+use crate::host::discovery;
+use crate::host::membership::{Group, Membership};
 use crate::host::network::{LinkChoice, Serving, View, Watcher};
+use crate::host::posture::{Forwarding, Posture, Refusal};
 use crate::host::responder::{Owned, Role};
 use crate::host::tunway::TunWay;
+use crate::host::virtual_mac::VirtualMac;
 use crate::port::af_packet::fanout::{Coverage, FlowHash, FlowKey, Role as LinkRole, Steering};
 use crate::port::af_packet::filter::{LinkFilter, solicited_node};
 use crate::port::af_packet::program::Program;
@@ -23,7 +27,7 @@ use crate::table::{Link, Network};
 use crate::worker::{Message, Way};
 
 use super::keeper::{self, Keeper};
-use super::options::{Options, VirtualMac};
+use super::options::Options;
 use super::workers::Workers;
 
 /// Links, addresses and the guard, as last seen and set.
@@ -45,6 +49,12 @@ pub struct Surroundings {
     virtual_prefixes: Vec<Prefix>,
     /// The routes and rules that lead packets into the TUN device.
     tun_way: Option<TunWay>,
+    /// The groups in which owned IPv6 addresses are asked for.
+    membership: Membership,
+    /// How the kernel is kept from each address, or why not.
+    posture: Posture,
+    /// What was said at the start.
+    introduction: Vec<String>,
     pub keeper: Keeper,
 }
 
@@ -72,16 +82,16 @@ impl Surroundings {
             refused: BTreeSet::new(),
             owned: Arc::default(),
             gateways: options.gateways().collect(),
-            virtual_mac: match options.vip_mac {
-                VirtualMac::Own(mac) => Some(mac),
-                VirtualMac::Off => None,
-            },
+            virtual_mac: options.vip_mac.own().map(VirtualMac::mac),
             tun: options.tun.clone(),
             steering: NonZeroU32::new(options.workers.into())
                 .filter(|workers| workers.get() > 1)
                 .map(|workers| FlowHash { workers, key: FlowKey::Address, seed: seed as u32 }),
             virtual_prefixes: Vec::new(),
             tun_way: None,
+            membership: Membership::default(),
+            posture: Posture::default(),
+            introduction: Vec::new(),
             keeper,
         })
     }
@@ -105,7 +115,7 @@ impl Surroundings {
         if self.tun.is_some() {
             return self.start_tun(workers);
         }
-        self.keeper.look_at_forwarding(&self.view);
+        self.look_at_forwarding(workers);
         let network = self.publish(workers);
         let errors = self.open_ports(workers);
         if self.open.is_empty()
@@ -145,7 +155,7 @@ impl Surroundings {
             let events: Arc<[_]> = self.watcher.neighbours().map_err(io::Error::other)?.into();
             workers.tell(|| Message::Neighbours { events: events.clone(), whole: true });
         }
-        let forwarding = self.keeper.look_at_forwarding(&self.view);
+        let forwarding = self.look_at_forwarding(workers);
         if !changes.network && !changes.lost && !forwarding {
             return Ok(None);
         }
@@ -157,6 +167,7 @@ impl Surroundings {
         for (name, error) in self.open_ports(workers) {
             log::warn!("{name} is not served: {error}");
         }
+        self.join_groups();
         Ok(Some(network))
     }
 
@@ -183,8 +194,12 @@ impl Surroundings {
                 changed = Some(self.publish(director.fleet()));
             }
             self.adjust_ports(director.fleet());
+            self.join_groups();
             let owned = self.owned.clone();
             director.fleet().tell(|| Message::Owned { owned: owned.clone(), announce: true });
+        }
+        if self.take_posture(director) {
+            changed = Some(self.publish(director.fleet()));
         }
         self.keeper.keep(director.model(), &self.owned);
         if let Some(way) = &mut self.tun_way {
@@ -199,6 +214,39 @@ impl Surroundings {
             }
         }
         changed
+    }
+
+    /// Says at every status what was said at the start.
+    pub fn introduce(&mut self, lines: Vec<String>, director: &mut Director<Workers>) {
+        self.introduction = lines;
+        self.describe(director);
+    }
+
+    /// Decides anew how the kernel is kept from each address. Whether other addresses than before
+    /// are left to it: an address may have become the host's own after it got a service.
+    fn take_posture(&mut self, director: &mut Director<Workers>) -> bool {
+        let permission = director.fleet().permission.clone();
+        let posture = permission.posture(director.model());
+        if posture == self.posture {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.posture, posture);
+        for refusal in self.posture.refusals.iter().filter(|refusal| !before.refusals.contains(refusal)) {
+            log::error!("{refusal}");
+        }
+        for refusal in before.refusals.iter().filter(|refusal| !self.posture.refusals.contains(refusal)) {
+            if let Refusal::HostAddress { vip } = refusal
+                && self.posture.stances.contains_key(vip)
+            {
+                log::warn!("{vip} is no address of this host any more, and is served again");
+            }
+        }
+        self.describe(director);
+        ceded(&before).ne(ceded(&self.posture))
+    }
+
+    fn describe(&self, director: &mut Director<Workers>) {
+        director.lines = [self.introduction.clone(), self.posture.describe()].concat();
     }
 
     /// Takes everything out of the machine that was put into it.
@@ -217,7 +265,10 @@ impl Surroundings {
             Some(name) => (self.view.network.through(tun_link(name, &self.view.network)), Vec::new()),
             None => {
                 let mut network = self.view.network.clone();
-                network.set_own_mac_taken(self.keeper.takes_own_mac());
+                for family in [Family::V4, Family::V6] {
+                    network.set_own_mac_taken(family, workers.permission.takes_interface_mac(family));
+                }
+                network.set_ceded(ceded(&self.posture).map(|vip| (Family::of(&vip), Address::from(vip))));
                 self.keeper.set_links(&self.view);
                 (network, self.view.served.clone())
             }
@@ -249,6 +300,44 @@ impl Surroundings {
             .map(|address| Owned { address, role: Role::Virtual, link: None })
             .chain(gateways)
             .collect()
+    }
+
+    /// Looks whether the kernel forwards what comes in by the served links: the operator may switch
+    /// it at any time, and nobody tells. Whether that changes whose frames are taken.
+    fn look_at_forwarding(&self, workers: &mut Workers) -> bool {
+        let served = self.view.served.iter().filter_map(|&id| self.view.network.link(id));
+        let forwarding = Forwarding::read(served.map(|link| link.name.as_str()));
+        let permission = &mut workers.permission;
+        let families = [Family::V4, Family::V6];
+        let before = families.map(|family| permission.takes_interface_mac(family));
+        permission.forwarding = forwarding;
+        let after = families.map(|family| permission.takes_interface_mac(family));
+        for (at, family) in families.into_iter().enumerate() {
+            if before[at] && !after[at] {
+                log::warn!(
+                    "the kernel forwards {family:?} packets now: frames to the interfaces' own addresses are left to it"
+                );
+            }
+        }
+        before != after
+    }
+
+    /// Joins the groups that questions for owned IPv6 addresses go to, for switches that carry
+    /// them to members alone.
+    fn join_groups(&mut self) {
+        let mut groups = Vec::new();
+        for link in self.open.keys().filter_map(|&id| self.view.network.link(id)) {
+            let asked = self.owned.iter().filter_map(|entry| match entry.address {
+                IpAddr::V6(address) => Some(discovery::solicited_node(address)),
+                IpAddr::V4(_) => None,
+            });
+            groups.extend(asked.map(|address| Group { interface: link.index, address }));
+        }
+        groups.sort_unstable();
+        groups.dedup();
+        for (group, error) in self.membership.set(groups) {
+            log::debug!("the group {} is not joined on interface {}: {error}", group.address, group.interface);
+        }
     }
 
     /// Opens a port on every served link that has none, and closes those of links that went.
@@ -339,6 +428,14 @@ impl Surroundings {
         }
         Some(program)
     }
+}
+
+/// The virtual addresses that are left to the kernel.
+fn ceded(posture: &Posture) -> impl Iterator<Item = IpAddr> + '_ {
+    posture.refusals.iter().filter_map(|refusal| match refusal {
+        Refusal::HostAddress { vip } => Some(*vip),
+        _ => None,
+    })
 }
 
 /// The TUN device as a link, with what the kernel says of it.

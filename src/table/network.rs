@@ -93,8 +93,10 @@ pub struct Network {
     local: HashSet<(Family, Address), BuildHasherDefault<DefaultHasher>>,
     /// Whole networks that count as this host's (`ip route add local …`).
     local_networks: Vec<Prefix>,
-    /// Frames to the links' own addresses are left to the kernel alone.
-    own_mac_left: bool,
+    /// Families whose frames to the links' own addresses are left to the kernel alone.
+    own_mac_left: [bool; 2],
+    /// Virtual addresses that are left to the kernel, as it cannot be kept from answering.
+    ceded: HashSet<(Family, Address), BuildHasherDefault<DefaultHasher>>,
 }
 
 impl Network {
@@ -154,16 +156,27 @@ impl Network {
         Network::new(vec![link], routes)
     }
 
-    /// Whether frames to a link's own address are taken, or only those to its virtual MAC: where
-    /// the kernel would answer or forward them too, they are left to it.
-    pub fn set_own_mac_taken(&mut self, taken: bool) {
-        self.own_mac_left = !taken;
+    /// Whether frames of `family` to a link's own address are taken, or only those to its virtual
+    /// MAC: where the kernel would answer or forward them too, they are left to it.
+    pub fn set_own_mac_taken(&mut self, family: Family, taken: bool) {
+        self.own_mac_left[family as usize] = !taken;
     }
 
     /// Whether a frame to `mac` that came by `link` is meant for this director.
     #[inline]
-    pub fn takes(&self, link: &Link, mac: Mac) -> bool {
-        Some(mac) == link.virtual_mac || (mac == link.mac && !self.own_mac_left)
+    pub fn takes(&self, link: &Link, mac: Mac, family: Family) -> bool {
+        Some(mac) == link.virtual_mac || (mac == link.mac && !self.own_mac_left[family as usize])
+    }
+
+    /// Leaves these addresses, and no others, to the kernel, whatever services they have.
+    pub fn set_ceded(&mut self, addresses: impl IntoIterator<Item = (Family, Address)>) {
+        self.ceded = addresses.into_iter().collect();
+    }
+
+    /// Whether packets to `address` are left to the kernel.
+    #[inline]
+    pub fn is_ceded(&self, family: Family, address: Address) -> bool {
+        !self.ceded.is_empty() && self.ceded.contains(&(family, address))
     }
 
     pub fn links(&self) -> &[Link] {

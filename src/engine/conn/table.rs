@@ -366,6 +366,20 @@ mod tests {
         assert!(table.insert(Tick(0), connection(3, 60)).is_ok());
     }
 
+    #[test]
+    fn an_expiry_that_is_brought_forward_counts_after_years_too() {
+        const YEARS: Tick = Tick(4 * 366 * 86_400_000);
+        for start in [Tick(0), YEARS] {
+            let mut table = ConnectionTable::new(2, HashKey(1, 2));
+            table.timers.skip_to(start);
+            let id = table.insert(start, connection(1, 900)).unwrap();
+            table.get_mut(id).unwrap().timeout = 10;
+            table.rearm(start, id);
+            assert_eq!(table.pop_due(start + 9_000), None);
+            assert_eq!(table.pop_due(start + 10_100), Some(id), "{start:?}");
+        }
+    }
+
     proptest! {
         /// A shadow model of expiry: a connection is due once its time has come, never before,
         /// whatever was re-armed in between, and however far the clock jumps.

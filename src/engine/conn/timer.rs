@@ -18,6 +18,9 @@ const DUE: u32 = (LEVELS * SLOTS) as u32 + 1;
 /// The list of what lies beyond the last level.
 const FAR: u32 = (LEVELS * SLOTS) as u32;
 
+/// The slot numbers from here on, after 795 days: what is looked at when is not remembered then.
+const BEYOND: u32 = u32::MAX;
+
 /// An entry's place in the wheel.
 #[derive(Clone, Copy, Debug)]
 pub struct TimerLink {
@@ -25,7 +28,8 @@ pub struct TimerLink {
     previous: u32,
     /// The list it hangs in, or [`NONE`].
     list: u32,
-    /// Slot number (units of 16 ms since the start) at which the wheel looks at it.
+    /// Slot number (units of 16 ms since the start) at which the wheel looks at it; [`BEYOND`]
+    /// where it does not fit.
     at: u32,
 }
 
@@ -48,12 +52,19 @@ impl TimerWheel {
         TimerWheel { heads: vec![NONE; LEVELS * SLOTS + 2].into_boxed_slice(), current: 0 }
     }
 
+    /// Turns an empty wheel to a moment that would take years to come.
+    #[cfg(test)]
+    pub fn skip_to(&mut self, now: Tick) {
+        self.current = slot_of_start(now);
+    }
+
     /// Tells the wheel that `id` now expires at its `expires`.
     #[inline]
     pub fn arm(&mut self, entries: &mut [Connection], id: ConnectionId) {
         let entry = &entries[id.index()];
         let at = slot_of(entry.expires);
-        if entry.timer.list != NONE && u64::from(entry.timer.at) <= at && entry.timer.list != DUE {
+        let TimerLink { list, at: looked_at, .. } = entry.timer;
+        if list != NONE && u64::from(looked_at) <= at && list != DUE && looked_at != BEYOND {
             return;
         }
         self.disarm(entries, id);
@@ -161,7 +172,7 @@ impl TimerWheel {
         } else {
             FAR
         };
-        self.push(entries, id, list, at.clamp(1, u64::from(u32::MAX)) as u32);
+        self.push(entries, id, list, at.clamp(1, u64::from(BEYOND)) as u32);
     }
 
     fn push(&mut self, entries: &mut [Connection], id: ConnectionId, list: u32, at: u32) {

@@ -1,6 +1,8 @@
 //! Every reason to drop or pass a frame is provoked once, and counts once.
 
-use crate::base::{LinkId, Protocol};
+use std::sync::Arc;
+
+use crate::base::{Family, LinkId, Protocol};
 use crate::engine::{DropReason, HostStack, PassReason, Verdict};
 use crate::table::{
     Change, DestinationConfig, ForwardingMethod, ServiceConfig, ServiceFlags, TunnelChecksum, TunnelKind,
@@ -10,7 +12,8 @@ use crate::wire::offload::Segmentation;
 
 use super::packet::{ACK, Packet, SYN, Upper, fix_header, fragments4, fragments6, icmp, icmp_error, ip};
 use super::world::{
-    ETH0, ETH1, MAC, World, address, destination_config, mark_service, server_key, service, service_config, tunneling,
+    ETH0, ETH1, MAC, World, address, destination_config, mark_service, network, server_key, service, service_config,
+    tunneling,
 };
 
 const CLIENT: &str = "10.0.0.2";
@@ -346,6 +349,13 @@ const PASSES: &[Cause<PassReason>] = &[
     ("a server that is this host", PassReason::Local, || {
         let config = DestinationConfig { method: ForwardingMethod::Local, ..destination_config() };
         provoke(tunneled(("10.0.0.1", 80), config), ETH0, &syn())
+    }),
+    ("to a virtual address that the kernel has as well", PassReason::HostAddress, || {
+        let mut world = nat();
+        let mut network = network(1500);
+        network.set_ceded([(Family::V4, address(VIP).into())]);
+        world.engine.set_network(Arc::new(network));
+        provoke(world, ETH0, &syn())
     }),
     ("a tunnel's packet with ignore_tunneled, with a kernel that decapsulates", PassReason::Tunneled, || {
         let mut world = beside();

@@ -1,0 +1,48 @@
+//! What holds of the services between any two changes.
+
+use std::collections::HashSet;
+
+use crate::base::{DestinationId, Port};
+use crate::table::ForwardingMethod;
+
+use super::{AddressKey, Map, Services, masqueraded_end};
+
+impl Services {
+    /// # Panics
+    /// Where an index says something else than the services themselves.
+    pub fn check_invariants(&self) {
+        let existing = self.slots.iter().flatten().count();
+        assert_eq!(self.order.len(), existing, "services in order, and services that exist");
+        assert_eq!(self.by_address.len() + self.by_mark.len(), existing, "services found by a key");
+        let mut placed: HashSet<DestinationId> = self.trash.values().map(|trashed| trashed.destination).collect();
+        assert_eq!(placed.len(), self.trash.len(), "the trash holds each destination once");
+        let mut virtual_addresses = Map::default();
+        let mut masqueraded: Map<AddressKey, u32> = Map::default();
+        for (id, service) in self.order.iter().filter_map(|&id| Some((id, self.get(id)?))) {
+            assert_eq!(self.by_key(&service.key), Some(id), "{:?} is found by its key", service.key);
+            if service.mark.is_none() {
+                *virtual_addresses.entry((service.family, service.address)).or_default() += 1u32;
+            }
+            assert_eq!(service.by_key.len(), service.servers.len(), "destinations by key and in order");
+            for (key, &destination) in &service.by_key {
+                assert!(placed.insert(destination), "{key:?} is in one place only");
+                let known = self.destinations.get(destination).expect("a destination that is listed exists");
+                assert!(known.available && known.key == *key && known.service == id, "{key:?} is its service's own");
+                assert!(service.servers.position(destination).is_some(), "{key:?} is in the list");
+                if known.method == ForwardingMethod::Masquerading {
+                    *masqueraded.entry(masqueraded_end(&service.key, key)).or_default() += 1;
+                }
+            }
+        }
+        for (id, destination) in self.destinations.iter() {
+            assert!(placed.contains(&id), "{:?} is neither in a service nor in the trash", destination.key);
+        }
+        let of_port = |port: Port| self.iter().filter(|service| service.mark.is_none() && service.port == port).count();
+        assert_eq!(self.port_zero_services, of_port(Port::ANY), "services of port 0");
+        assert_eq!(self.ftp_services, of_port(Port::FTP), "services of FTP's port");
+        assert_eq!(self.virtual_addresses, virtual_addresses, "virtual addresses");
+        assert_eq!(self.masqueraded, masqueraded, "ends of masqueraded destinations");
+        let by_address: u32 = self.masqueraded_addresses.values().sum();
+        assert_eq!(by_address, masqueraded.values().sum::<u32>(), "addresses of masqueraded destinations");
+    }
+}
