@@ -72,7 +72,7 @@ pub fn main() -> ExitCode {
         Command::Realserver(arguments) => realserver::command(arguments),
         Command::Lab(arguments) => lab::command(arguments),
         Command::Mark(command) => outcome(mark::run(&command)),
-        Command::Sysctl(options) => outcome(settings::run(&options)),
+        Command::Sysctl(options) => settings::command(&options),
         Command::Stats(options) => outcome(stats::run(&options)),
         Command::Status => outcome(stats::status()),
         Command::Stop => outcome(stats::stop()),
