@@ -26,12 +26,14 @@ pub fn run(world: &mut World) -> Outcome {
     let listing = world.adm("-L -n -c")?;
     let connections = listing.lines().filter(|line| line.starts_with("TCP") || line.starts_with("UDP")).count();
     ensure!(connections == 2600, "2600 connections and flows, but {connections} are listed");
-    let statistics = world.adm("-L -n --stats --exact")?;
-    let counted: u64 = statistics
-        .lines()
-        .filter(|line| line.starts_with("TCP") || line.starts_with("UDP"))
-        .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok())
-        .sum();
-    ensure!(counted == 2600, "the counters say {counted}");
-    Ok(())
+    // Counters show up within two seconds.
+    world.until(10, "the counters say 2600", || {
+        let statistics = world.adm("-L -n --stats --exact")?;
+        let counted: u64 = statistics
+            .lines()
+            .filter(|line| line.starts_with("TCP") || line.starts_with("UDP"))
+            .filter_map(|line| line.split_whitespace().nth(2)?.parse::<u64>().ok())
+            .sum();
+        Ok(counted == 2600)
+    })
 }

@@ -3,16 +3,15 @@
 //! Pure: it is told the time, and reaches the engines through a [`Fleet`]. It keeps a model, an
 //! engine without traffic, that says whether a change is possible before any engine hears of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::Tick;
-use crate::engine::server::Tally;
 use crate::engine::{Config, DestinationView, Engine, HostStack, ServiceView};
-use crate::table::{Change, DestinationKey, Errno, Network, ServiceKey};
+use crate::table::{Change, DestinationKey, Errno, Network, ServiceKey, Settings};
 use crate::worker::question::{Counts, Finding, Question};
 
-use super::estimator::{self, Estimator, Subject};
+use super::estimator::{self, Estimator};
 use super::message::{
     Answer, ConnectionEntry, ConnectionPage, Counters, DestinationEntry, Info, Reply, Request, ServiceEntry, StatLine,
     Status,
@@ -46,8 +45,10 @@ const VERSION: u32 = 0x01_02_01;
 const CONNECTION_TABLE_SIZE: u32 = 4096;
 /// Places of the connection table that one page covers.
 const PAGE: usize = 4096;
-/// Services whose tallies are asked for at once.
-const TALLY_PAGE: usize = 64;
+/// Destinations whose counts a worker looks through at once.
+const NEWS_PAGE: usize = 4096;
+/// Rounds of estimates between two looks for destinations that are gone for good.
+const ROUNDS_TO_FORGET: u32 = 30;
 
 /// Configuration, and what is derived from counting.
 pub struct Director<F> {
@@ -55,6 +56,7 @@ pub struct Director<F> {
     fleet: F,
     estimator: Estimator,
     next_estimate: Tick,
+    rounds: u32,
     started: Tick,
     maximum_connections: usize,
     /// Lines about how the director runs, for `ulvs status`.
@@ -69,6 +71,7 @@ impl<F: Fleet> Director<F> {
             fleet,
             estimator: Estimator::default(),
             next_estimate: now + estimator::PERIOD,
+            rounds: 0,
             started: now,
             maximum_connections,
             lines: Vec::new(),
@@ -102,6 +105,10 @@ impl<F: Fleet> Director<F> {
             if self.model.settings().run_estimation != 0 {
                 self.estimate(now);
             }
+            self.rounds += 1;
+            if self.rounds.is_multiple_of(ROUNDS_TO_FORGET) {
+                self.forget_destinations(now);
+            }
         }
     }
 
@@ -134,8 +141,12 @@ impl<F: Fleet> Director<F> {
         self.fleet.permit(&self.model, &change)?;
         self.model.apply(now, &change)?;
         self.fleet.apply(now, &change);
-        if let Change::Zero { key } = &change {
-            self.estimator.zero(key.as_ref());
+        let services = self.model.service_table();
+        match &change {
+            Change::Zero { key } => self.estimator.zero(key.as_ref(), |service, key| services.has(service, key)),
+            Change::DeleteService { key } => self.estimator.forget(key),
+            Change::Flush => self.estimator.forget_services(),
+            _ => {}
         }
         Ok(())
     }
@@ -143,9 +154,9 @@ impl<F: Fleet> Director<F> {
     fn look_up(&mut self, now: Tick, request: Request) -> Answer {
         Ok(match request {
             Request::Info => Reply::Info(Info { version: VERSION, connection_table_size: CONNECTION_TABLE_SIZE }),
-            Request::Services => Reply::Services(self.services(now, None)),
+            Request::Services => Reply::Services(self.services(None)),
             Request::Service { key } => {
-                let entries = self.services(now, Some(key));
+                let entries = self.services(Some(key));
                 if entries.is_empty() {
                     return Err(Errno::ESRCH);
                 }
@@ -160,14 +171,15 @@ impl<F: Fleet> Director<F> {
                 return Err(if known { Errno::ENOPROTOOPT } else { Errno::ENODEV });
             }
             Request::Connections { cursor } => Reply::Connections(self.connections(now, cursor)),
-            Request::Totals => Reply::Totals(self.totals(now)),
+            Request::Totals => Reply::Totals(self.estimator.total_counters()),
+            Request::Workers => Reply::Workers(self.workers(now)),
             Request::Settings { name: None } => {
-                let settings = self.model.settings();
-                let names = crate::table::Settings::NAMES;
+                let settings = self.settings(now);
+                let names = Settings::NAMES;
                 Reply::Settings(names.iter().filter_map(|&n| Some((n.to_owned(), settings.show(n)?))).collect())
             }
             Request::Settings { name: Some(name) } => {
-                let value = self.model.settings().show(&name).ok_or(Errno::ENOENT)?;
+                let value = self.settings(now).show(&name).ok_or(Errno::ENOENT)?;
                 Reply::Settings(vec![(name, value)])
             }
             Request::Marks => Reply::Marks(self.model.marks().to_vec()),
@@ -182,25 +194,41 @@ impl<F: Fleet> Director<F> {
         (0..self.fleet.size()).filter_map(|engine| self.fleet.ask(now, engine, question)).collect()
     }
 
-    fn services(&mut self, now: Tick, key: Option<ServiceKey>) -> Vec<ServiceEntry> {
+    fn services(&self, key: Option<ServiceKey>) -> Vec<ServiceEntry> {
         let known: Vec<ServiceView> = match key {
             Some(key) => self.model.service(&key).into_iter().collect(),
             None => self.model.services().collect(),
         };
-        let question = key.map_or(Question::Services, Question::Service);
-        let mut tallies: HashMap<ServiceKey, Tally> = HashMap::new();
-        for finding in self.ask_all(now, &question) {
-            let Finding::Services(services) = finding else { continue };
-            for service in services {
-                add(tallies.entry(service.key).or_default(), &service.tally);
-            }
-        }
         let entry = |service: ServiceView| ServiceEntry {
-            counters: self.counters(tallies.get(&service.key).copied().unwrap_or_default(), Some((service.key, None))),
+            counters: self.estimator.service_counters(&service.key),
             key: service.key,
             config: service.config,
         };
         known.into_iter().map(entry).collect()
+    }
+
+    /// The settings as they stand: where memory decides, as the workers see it. One that defends
+    /// itself suffices.
+    fn settings(&mut self, now: Tick) -> Settings {
+        let mut settings = self.model.settings().clone();
+        let mut seen = [0; 3];
+        for finding in self.ask_all(now, &Question::Defences) {
+            let Finding::Defences(modes) = finding else { continue };
+            seen.iter_mut().zip(modes).for_each(|(seen, mode)| *seen = mode.max(*seen));
+        }
+        let modes = [&mut settings.drop_entry, &mut settings.drop_packet, &mut settings.secure_tcp];
+        for (mode, seen) in modes.into_iter().zip(seen) {
+            if matches!((*mode, seen), (1 | 2, 1 | 2)) {
+                *mode = seen;
+            }
+        }
+        settings
+    }
+
+    fn workers(&mut self, now: Tick) -> Vec<Counters> {
+        let findings = self.ask_all(now, &Question::Total);
+        let total = |finding| if let Finding::Total(tally) = finding { Some(Counters::from(tally)) } else { None };
+        findings.into_iter().filter_map(total).collect()
     }
 
     fn destinations(&mut self, now: Tick, service: ServiceKey) -> Vec<DestinationEntry> {
@@ -214,7 +242,6 @@ impl<F: Fleet> Director<F> {
                         sum.active += found.active;
                         sum.inactive += found.inactive;
                         sum.persistent += found.persistent;
-                        add(&mut sum.tally, &found.tally);
                     })
                     .or_insert(found);
             }
@@ -227,31 +254,10 @@ impl<F: Fleet> Director<F> {
                 active: found.active,
                 inactive: found.inactive,
                 persistent: found.persistent,
-                counters: self.counters(found.tally, Some((service, Some(known.key)))),
+                counters: self.estimator.destination_counters(&service, &known.key),
             }
         };
         known.into_iter().map(entry).collect()
-    }
-
-    fn counters(&self, tally: Tally, subject: Subject) -> Counters {
-        Counters {
-            connections: tally.connections,
-            in_packets: tally.in_packets,
-            out_packets: tally.out_packets,
-            in_bytes: tally.in_bytes,
-            out_bytes: tally.out_bytes,
-            rates: self.estimator.rates(subject),
-        }
-    }
-
-    fn totals(&mut self, now: Tick) -> Counters {
-        let mut total = Tally::default();
-        for finding in self.ask_all(now, &Question::Tallies { first: 0, limit: 0 }) {
-            if let Finding::Tallies { total: found, .. } = finding {
-                add(&mut total, &found);
-            }
-        }
-        self.counters(total, None)
     }
 
     /// A page's cursor names the engine in its upper half and the place in the lower.
@@ -331,41 +337,38 @@ impl<F: Fleet> Director<F> {
         }
     }
 
+    /// One round of estimates: every worker tells what it counted since the last.
     fn estimate(&mut self, now: Tick) {
-        let mut tallies: HashMap<Subject, Tally> = HashMap::new();
         for engine in 0..self.fleet.size() {
-            let mut first = 0;
-            loop {
-                let question = Question::Tallies { first, limit: TALLY_PAGE };
-                let Some(Finding::Tallies { total, services }) = self.fleet.ask(now, engine, &question) else { break };
-                if first == 0 {
-                    add(tallies.entry(None).or_default(), &total);
+            let mut first = Some(0);
+            while let Some(place) = first {
+                let question = Question::News { first: place, limit: NEWS_PAGE };
+                let Some(Finding::News(news)) = self.fleet.ask(now, engine, &question) else { break };
+                self.estimator.total().gain(&news.total);
+                for (key, tally) in &news.services {
+                    self.estimator.service(*key).gain(tally);
                 }
-                let full = services.len() == TALLY_PAGE;
-                for (key, tally, destinations) in services {
-                    add(tallies.entry(Some((key, None))).or_default(), &tally);
-                    for (destination, tally) in destinations {
-                        add(tallies.entry(Some((key, Some(destination)))).or_default(), &tally);
-                    }
+                for (service, key, tally) in &news.destinations {
+                    self.estimator.destination(*service, *key).gain(tally);
                 }
-                if !full {
-                    break;
-                }
-                first += TALLY_PAGE;
+                first = news.next;
             }
         }
-        self.estimator.begin();
-        for (subject, tally) in tallies {
-            self.estimator.update(subject, tally);
+        let services = self.model.service_table();
+        self.estimator.advance(|service, key| services.has(service, key));
+    }
+
+    /// Lets go of destinations that can no longer come back with what they counted.
+    fn forget_destinations(&mut self, now: Tick) {
+        let mut waiting = HashSet::new();
+        for finding in self.ask_all(now, &Question::Trash) {
+            let Finding::Trash(destinations) = finding else { continue };
+            waiting.extend(destinations);
         }
-        self.estimator.end();
+        let services = self.model.service_table();
+        self.estimator.retain(|service, key| services.has(service, key) || waiting.contains(&(*service, *key)));
     }
 }
 
-fn add(sum: &mut Tally, tally: &Tally) {
-    sum.connections += tally.connections;
-    sum.in_packets += tally.in_packets;
-    sum.out_packets += tally.out_packets;
-    sum.in_bytes += tally.in_bytes;
-    sum.out_bytes += tally.out_bytes;
-}
+#[cfg(test)]
+mod tests;

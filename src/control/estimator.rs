@@ -1,121 +1,242 @@
-//! Rates as the kernel's estimator smooths them: every two seconds, with a quarter of what is new.
+//! What listings show of counting: snapshots taken every two seconds or so, and rates smoothed
+//! from one to the next.
+//!
+//! The kernel's estimator does the same for each service and destination and for all together,
+//! by one timer that starts with the network namespace. What has been counted since the last
+//! snapshot is not shown yet; nothing moves while `run_estimation` is 0. Zeroing takes the
+//! snapshot for the new beginning, so what came after it shows up with the next.
 
 use std::collections::HashMap;
 
 use crate::engine::server::Tally;
 use crate::table::{DestinationKey, ServiceKey};
 
-use super::message::Rates;
+use super::message::{Counters, Rates};
 
-/// What a rate is kept of; `None` is the total of everything.
-pub type Subject = Option<(ServiceKey, Option<DestinationKey>)>;
+/// Milliseconds between two snapshots: 500 ticks at 250 a second, which the kernel's timers round
+/// up to a multiple of eight.
+pub const PERIOD: u64 = 2016;
 
-/// Milliseconds between two estimates.
-pub const PERIOD: u64 = 2000;
-
-/// One smoothed rate and the tally it was last computed from.
+/// What is known of one service or destination, or of everything.
 #[derive(Clone, Copy, Debug, Default)]
-struct Estimate {
-    last: Tally,
+pub struct Estimate {
+    snapshot: Tally,
+    /// The snapshot when it was last zeroed.
+    base: Tally,
+    /// What workers have told of the time since the snapshot, while a round goes on.
+    gained: Tally,
+    /// Connections, packets in and out per second, with ten fractional bits per two seconds.
     connections: i64,
     in_packets: i64,
     out_packets: i64,
+    /// Bytes per second, with five.
     in_bytes: i64,
     out_bytes: i64,
-    round: u64,
 }
 
-/// All rates.
+fn smooth(rate: &mut i64, gained: u64, shift: u32) {
+    // A tally's difference over seconds leaves the upper bits free.
+    *rate += ((gained << shift) as i64 - *rate) >> 2;
+}
+
+impl Estimate {
+    /// Takes in what a worker counted since it was last asked.
+    pub fn gain(&mut self, tally: &Tally) {
+        self.gained.add(tally);
+    }
+
+    fn advance(&mut self) {
+        let gained = std::mem::take(&mut self.gained);
+        smooth(&mut self.connections, gained.connections, 9);
+        smooth(&mut self.in_packets, gained.in_packets, 9);
+        smooth(&mut self.out_packets, gained.out_packets, 9);
+        smooth(&mut self.in_bytes, gained.in_bytes, 4);
+        smooth(&mut self.out_bytes, gained.out_bytes, 4);
+        self.snapshot.add(&gained);
+    }
+
+    fn zero(&mut self) {
+        let (snapshot, gained) = (self.snapshot, self.gained);
+        *self = Estimate { snapshot, gained, base: snapshot, ..Estimate::default() };
+    }
+
+    /// What listings show.
+    pub fn counters(&self) -> Counters {
+        let packets = |rate: i64| ((rate + 0x1ff) >> 10).max(0) as u64;
+        let bytes = |rate: i64| ((rate + 0xf) >> 5).max(0) as u64;
+        let shown = self.snapshot.since(&self.base);
+        Counters {
+            rates: Rates {
+                connections: packets(self.connections),
+                in_packets: packets(self.in_packets),
+                out_packets: packets(self.out_packets),
+                in_bytes: bytes(self.in_bytes),
+                out_bytes: bytes(self.out_bytes),
+            },
+            ..Counters::from(shown)
+        }
+    }
+}
+
+/// A service's estimate and those of its destinations, deleted ones that may come back included.
+#[derive(Debug, Default)]
+struct ServiceEstimates {
+    own: Estimate,
+    destinations: HashMap<DestinationKey, Estimate>,
+}
+
+/// All estimates.
 #[derive(Debug, Default)]
 pub struct Estimator {
-    estimates: HashMap<Subject, Estimate>,
-    round: u64,
-}
-
-/// Packet and connection rates are kept as fixed-point numbers with ten fractional bits per
-/// two seconds, byte rates with five.
-fn smooth(estimate: &mut i64, difference: u64, shift: u32) {
-    let rate = (difference as i64) << shift;
-    *estimate += (rate - *estimate) >> 2;
+    total: Estimate,
+    services: HashMap<ServiceKey, ServiceEstimates>,
 }
 
 impl Estimator {
-    /// Begins a round of estimates; subjects that the round does not mention are forgotten at its end.
-    pub fn begin(&mut self) {
-        self.round += 1;
+    pub fn total(&mut self) -> &mut Estimate {
+        &mut self.total
     }
 
-    /// Takes in what is counted of `subject` now.
-    pub fn update(&mut self, subject: Subject, tally: Tally) {
-        let round = self.round;
-        let estimate = self.estimates.entry(subject).or_default();
-        let since = |now: u64, before: u64| now.saturating_sub(before);
-        smooth(&mut estimate.connections, since(tally.connections, estimate.last.connections), 9);
-        smooth(&mut estimate.in_packets, since(tally.in_packets, estimate.last.in_packets), 9);
-        smooth(&mut estimate.out_packets, since(tally.out_packets, estimate.last.out_packets), 9);
-        smooth(&mut estimate.in_bytes, since(tally.in_bytes, estimate.last.in_bytes), 4);
-        smooth(&mut estimate.out_bytes, since(tally.out_bytes, estimate.last.out_bytes), 4);
-        estimate.last = tally;
-        estimate.round = round;
+    /// The estimate of a service; it begins with the first mention.
+    pub fn service(&mut self, key: ServiceKey) -> &mut Estimate {
+        &mut self.services.entry(key).or_default().own
     }
 
-    pub fn end(&mut self) {
-        let round = self.round;
-        self.estimates.retain(|_, estimate| estimate.round == round);
+    /// The estimate of a service's destination; it begins with the first mention.
+    pub fn destination(&mut self, service: ServiceKey, key: DestinationKey) -> &mut Estimate {
+        self.services.entry(service).or_default().destinations.entry(key).or_default()
     }
 
-    /// Forgets the rates of a service and its destinations, or of everything: they were zeroed.
-    pub fn zero(&mut self, service: Option<&ServiceKey>) {
+    /// Ends a round: what workers told becomes the snapshot, and moves the rates.
+    /// `counts` says which destinations are configured now: the others stay as they are.
+    pub fn advance(&mut self, counts: impl Fn(&ServiceKey, &DestinationKey) -> bool) {
+        self.total.advance();
+        for (service, estimates) in &mut self.services {
+            estimates.own.advance();
+            for (key, estimate) in &mut estimates.destinations {
+                if counts(service, key) {
+                    estimate.advance();
+                }
+            }
+        }
+    }
+
+    /// Forgets destinations that are not `kept`: neither configured, nor waiting in some trash.
+    pub fn retain(&mut self, kept: impl Fn(&ServiceKey, &DestinationKey) -> bool) {
+        for (service, estimates) in &mut self.services {
+            estimates.destinations.retain(|key, _| kept(service, key));
+        }
+    }
+
+    /// Forgets a service that was deleted: its destinations begin anew should they come back.
+    pub fn forget(&mut self, service: &ServiceKey) {
+        self.services.remove(service);
+    }
+
+    pub fn forget_services(&mut self) {
+        self.services.clear();
+    }
+
+    /// Begins anew for everything, or for a service and the destinations it has.
+    pub fn zero(&mut self, service: Option<&ServiceKey>, has: impl Fn(&ServiceKey, &DestinationKey) -> bool) {
+        let one = |key: &ServiceKey, estimates: &mut ServiceEstimates| {
+            estimates.own.zero();
+            for (destination, estimate) in &mut estimates.destinations {
+                if has(key, destination) {
+                    estimate.zero();
+                }
+            }
+        };
         match service {
-            None => self.estimates.clear(),
-            Some(key) => self.estimates.retain(|subject, _| !subject.is_some_and(|(service, _)| service == *key)),
+            Some(key) => {
+                if let Some(estimates) = self.services.get_mut(key) {
+                    one(key, estimates);
+                }
+            }
+            None => {
+                self.total.zero();
+                self.services.iter_mut().for_each(|(key, estimates)| one(key, estimates));
+            }
         }
     }
 
-    pub fn rates(&self, subject: Subject) -> Rates {
-        let estimate = self.estimates.get(&subject).copied().unwrap_or_default();
-        let packets = |value: i64| ((value + 0x1ff) >> 10).max(0) as u64;
-        let bytes = |value: i64| ((value + 0xf) >> 5).max(0) as u64;
-        Rates {
-            connections: packets(estimate.connections),
-            in_packets: packets(estimate.in_packets),
-            out_packets: packets(estimate.out_packets),
-            in_bytes: bytes(estimate.in_bytes),
-            out_bytes: bytes(estimate.out_bytes),
-        }
+    pub fn total_counters(&self) -> Counters {
+        self.total.counters()
+    }
+
+    pub fn service_counters(&self, service: &ServiceKey) -> Counters {
+        self.services.get(service).map(|estimates| estimates.own.counters()).unwrap_or_default()
+    }
+
+    pub fn destination_counters(&self, service: &ServiceKey, key: &DestinationKey) -> Counters {
+        let estimate = self.services.get(service).and_then(|estimates| estimates.destinations.get(key));
+        estimate.map(Estimate::counters).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
+    use crate::base::{Family, Port};
+
+    const SERVICE: ServiceKey = ServiceKey::Mark { family: Family::V4, mark: 1 };
+
+    fn destination() -> DestinationKey {
+        DestinationKey { address: IpAddr::from([172, 16, 0, 11]), port: Port(80) }
+    }
+
+    fn connections(number: u64) -> Tally {
+        Tally { connections: number, ..Tally::default() }
+    }
 
     #[test]
     fn rates_rise_as_the_kernels_do() {
         let mut estimator = Estimator::default();
-        let mut tally = Tally::default();
         let mut seen = Vec::new();
-        for _ in 0..6 {
-            tally.connections += 20;
-            tally.in_bytes += 2000;
-            estimator.begin();
-            estimator.update(None, tally);
-            estimator.end();
-            let rates = estimator.rates(None);
-            seen.push((rates.connections, rates.in_bytes));
+        for _ in 0..5 {
+            estimator.total().gain(&Tally { connections: 20, in_bytes: 2000, ..Tally::default() });
+            estimator.advance(|_, _| true);
+            let counters = estimator.total_counters();
+            seen.push((counters.rates.connections, counters.rates.in_bytes));
         }
-        assert_eq!(seen[..5], [(2, 250), (4, 437), (6, 578), (7, 684), (8, 763)]);
+        assert_eq!(seen, [(2, 250), (4, 437), (6, 578), (7, 684), (8, 763)]);
+        assert_eq!(estimator.total_counters().connections, 100);
+        for _ in 0..60 {
+            estimator.advance(|_, _| true);
+        }
+        assert_eq!(estimator.total_counters().rates, Rates::default());
     }
 
     #[test]
-    fn what_is_gone_is_forgotten() {
+    fn what_was_counted_after_the_snapshot_outlives_zeroing() {
         let mut estimator = Estimator::default();
-        estimator.begin();
-        estimator.update(None, Tally { connections: 1000, ..Tally::default() });
-        estimator.end();
-        assert_ne!(estimator.rates(None), Rates::default());
-        estimator.begin();
-        estimator.end();
-        assert_eq!(estimator.rates(None), Rates::default());
+        estimator.service(SERVICE).gain(&connections(5));
+        estimator.advance(|_, _| true);
+        estimator.zero(Some(&SERVICE), |_, _| true);
+        assert_eq!(estimator.service_counters(&SERVICE), Counters::default());
+        estimator.service(SERVICE).gain(&connections(3));
+        estimator.advance(|_, _| true);
+        assert_eq!(estimator.service_counters(&SERVICE).connections, 3);
+    }
+
+    #[test]
+    fn a_destination_in_the_trash_stands_still_and_one_of_a_deleted_service_is_forgotten() {
+        let mut estimator = Estimator::default();
+        estimator.destination(SERVICE, destination()).gain(&connections(40));
+        estimator.advance(|_, _| true);
+        let before = estimator.destination_counters(&SERVICE, &destination());
+        assert_eq!((before.connections, before.rates.connections), (40, 5));
+        estimator.advance(|_, _| false);
+        estimator.zero(None, |_, _| false);
+        estimator.retain(|_, _| true);
+        assert_eq!(estimator.destination_counters(&SERVICE, &destination()), before);
+        estimator.retain(|_, _| false);
+        assert_eq!(estimator.destination_counters(&SERVICE, &destination()), Counters::default());
+        estimator.service(SERVICE).gain(&connections(1));
+        estimator.advance(|_, _| true);
+        estimator.forget(&SERVICE);
+        assert_eq!(estimator.service_counters(&SERVICE), Counters::default());
     }
 }

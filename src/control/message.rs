@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Family, Port, Protocol};
+use crate::engine::server::Tally;
 use crate::table::{
     DestinationConfig, DestinationKey, Errno, ForwardingMethod, MarkRule, ServiceConfig, ServiceKey, Timeouts,
 };
@@ -80,6 +81,8 @@ pub enum Request {
     },
     /// The counters of everything together, answered by [`Reply::Totals`].
     Totals,
+    /// What each worker counted since it started, answered by [`Reply::Workers`].
+    Workers,
 
     /// Sets a `net.ipv4.vs` setting: ENOENT for an unknown name, EINVAL for a bad value.
     SetSetting {
@@ -119,6 +122,7 @@ pub enum Reply {
     Daemons(Vec<DaemonConfig>),
     Connections(ConnectionPage),
     Totals(Counters),
+    Workers(Vec<Counters>),
     Settings(Vec<(String, String)>),
     Marks(Vec<MarkRule>),
     Stats(Vec<StatLine>),
@@ -136,7 +140,7 @@ pub struct Info {
     pub connection_table_size: u32,
 }
 
-/// What is counted of a service, a destination, or everything.
+/// What is counted of a service, a destination, or everything, as of the last snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counters {
     pub connections: u64,
@@ -146,6 +150,19 @@ pub struct Counters {
     pub out_bytes: u64,
     /// Per second, as the kernel's estimator smooths them.
     pub rates: Rates,
+}
+
+impl From<Tally> for Counters {
+    fn from(tally: Tally) -> Counters {
+        Counters {
+            connections: tally.connections,
+            in_packets: tally.in_packets,
+            out_packets: tally.out_packets,
+            in_bytes: tally.in_bytes,
+            out_bytes: tally.out_bytes,
+            rates: Rates::default(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]

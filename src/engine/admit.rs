@@ -4,7 +4,7 @@ use crate::base::{Port, Protocol};
 use crate::table::{ServiceFlags, Settings};
 use crate::wire::transport::{TcpFlags, sctp, tcp, udp};
 
-use super::verdict::{DropReason, PassReason, Verdict};
+use super::verdict::{PassReason, Verdict};
 
 /// What the transport header says about beginning a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,45 +64,9 @@ pub(super) fn check_source_port(port: Port) -> Result<(), Verdict> {
     if port == Port::FTP_DATA { Err(Verdict::Pass(PassReason::FtpData)) } else { Ok(()) }
 }
 
-/// The counter behind `drop_packet`: one scheduling attempt of `rate` is dropped.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct DropRate {
-    counter: i32,
-    rate: i32,
-}
-
-impl DropRate {
-    /// Takes the rate from the settings. Mode 3 is always on; 1 and 2 depend on memory, of which
-    /// there is always enough while the table has room.
-    pub fn configure(&mut self, settings: &Settings) {
-        self.rate = if settings.drop_packet == 3 { settings.am_droprate } else { 0 };
-    }
-
-    /// Whether this attempt is one to be dropped.
-    pub fn fires(&mut self) -> Result<(), Verdict> {
-        if self.rate == 0 {
-            return Ok(());
-        }
-        self.counter = self.counter.wrapping_sub(1);
-        if self.counter > 0 {
-            return Ok(());
-        }
-        self.counter = self.rate;
-        Err(Verdict::Drop(DropReason::DropPacket))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn drop_packet_takes_the_first_and_then_every_nth() {
-        let mut rate = DropRate::default();
-        rate.configure(&Settings { drop_packet: 3, am_droprate: 3, ..Settings::default() });
-        let dropped: Vec<bool> = (0..7).map(|_| rate.fires().is_err()).collect();
-        assert_eq!(dropped, [true, false, false, true, false, false, true]);
-    }
 
     #[test]
     fn what_may_begin() {

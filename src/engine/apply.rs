@@ -39,8 +39,11 @@ impl Engine {
             }
             Change::SetTimeouts { timeouts } => self.timeouts.update(*timeouts),
             Change::SetSetting { name, value } => {
+                let before = self.defence_modes();
                 self.settings.set(name, value)?;
-                self.drop_rate.configure(&self.settings);
+                if self.defence_modes() != before {
+                    self.judge_defences();
+                }
                 Ok(())
             }
             Change::AddMark { rule } => {

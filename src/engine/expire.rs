@@ -11,7 +11,8 @@ const CONTROLLER_TIMEOUT: u32 = 60;
 const HOUSEKEEPING: u64 = 1000;
 
 impl Engine {
-    /// Does what is due at `now`, ending at most `budget` connections; returns whether more are due.
+    /// Does what is due at `now`, ending at most `budget` connections of those whose time is over;
+    /// returns whether more is due.
     pub fn tick(&mut self, now: Tick, budget: usize) -> bool {
         let mut left = budget;
         while left > 0 {
@@ -29,12 +30,15 @@ impl Engine {
             self.next_housekeeping = now + HOUSEKEEPING;
             self.services.tick(now, &self.settings);
             self.give_up_fragments(now);
+            self.judge_defences();
+            self.begin_scan();
         }
+        let scanning = self.scan(now);
         if self.purge_at.is_some_and(|at| at <= now) {
             self.purge_at = None;
             self.purge();
         }
-        left == 0
+        left == 0 || scanning
     }
 
     /// Ends the connections of destinations that are gone (`expire_nodest_conn`), except those

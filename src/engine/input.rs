@@ -139,7 +139,7 @@ impl Engine {
         let Some(service) = service else {
             return Err(self.leave_to_host(now, frame, seen, PassReason::NoService, kept));
         };
-        self.drop_rate.fires()?;
+        self.defences.check_attempt()?;
         if let Err(Verdict::Pass(reason)) = admit::check_source_port(key.client_port) {
             return Err(self.leave_to_host(now, frame, seen, reason, kept));
         }

@@ -22,6 +22,7 @@ pub mod verdict;
 mod admit;
 mod apply;
 mod classify;
+mod defence;
 mod emit;
 mod expire;
 mod forward;
@@ -56,10 +57,10 @@ use crate::wire::{FragmentPart, Frame};
 
 pub use outbox::{Outbound, Outbox};
 pub use verdict::{DropReason, Egress, PassReason, Verdict, VerdictCounts};
-pub use view::{ConnectionView, DestinationView, ServiceView};
+pub use view::{ConnectionView, DestinationView, News, ServiceView};
 
-use admit::DropRate;
 use conn::ConnectionTable;
+use defence::Defences;
 use emit::ErrorLimit;
 use routes::RouteCache;
 use services::Services;
@@ -101,7 +102,7 @@ pub struct Engine {
     reassembler: Option<Box<Reassembler>>,
     outbox: Outbox,
     counts: VerdictCounts,
-    drop_rate: DropRate,
+    defences: Defences,
     error_limit: ErrorLimit,
     path_mtus: PathMtus,
     /// Call-IDs of SIP templates.
@@ -130,7 +131,7 @@ impl Engine {
             reassembler: Some(Box::new(Reassembler::new(Limits::default(), fragment_key))),
             outbox: Outbox::default(),
             counts: VerdictCounts::default(),
-            drop_rate: DropRate::default(),
+            defences: Defences::default(),
             error_limit: ErrorLimit::default(),
             path_mtus: PathMtus::default(),
             call_ids: HashMap::default(),

@@ -99,7 +99,7 @@ impl Engine {
         let Some(service) = service.filter(|_| protocol != Protocol::AH && protocol != Protocol::ESP) else {
             return self.leave_to_host(now, frame, seen, PassReason::NotFirst, Kept::No);
         };
-        if let Err(verdict) = self.drop_rate.fires() {
+        if let Err(verdict) = self.defences.check_attempt() {
             return verdict;
         }
         let wanted = Wanted {

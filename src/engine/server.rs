@@ -17,6 +17,42 @@ pub struct Tally {
     pub out_bytes: u64,
 }
 
+impl Tally {
+    pub fn add(&mut self, other: &Tally) {
+        self.connections += other.connections;
+        self.in_packets += other.in_packets;
+        self.out_packets += other.out_packets;
+        self.in_bytes += other.in_bytes;
+        self.out_bytes += other.out_bytes;
+    }
+
+    /// What was counted since it stood at `earlier`.
+    pub fn since(&self, earlier: &Tally) -> Tally {
+        Tally {
+            connections: self.connections - earlier.connections,
+            in_packets: self.in_packets - earlier.in_packets,
+            out_packets: self.out_packets - earlier.out_packets,
+            in_bytes: self.in_bytes - earlier.in_bytes,
+            out_bytes: self.out_bytes - earlier.out_bytes,
+        }
+    }
+}
+
+/// How much of a tally control has been told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told(Tally);
+
+impl Told {
+    /// What control has not been told of `tally`; `None` where that is nothing.
+    pub fn tell(&mut self, tally: &Tally) -> Option<Tally> {
+        (*tally != self.0).then(|| {
+            let news = tally.since(&self.0);
+            self.0 = *tally;
+            news
+        })
+    }
+}
+
 /// A destination and its run-time state.
 #[derive(Clone, Debug)]
 pub struct Destination {
@@ -44,6 +80,7 @@ pub struct Destination {
     /// Connections, templates and scheduler caches that refer to it.
     pub references: u32,
     pub tally: Tally,
+    pub told: Told,
 }
 
 impl Destination {
@@ -95,6 +132,17 @@ impl Destinations {
     #[inline]
     pub fn get_mut(&mut self, id: DestinationId) -> Option<&mut Destination> {
         self.slots.get_mut(id.index())?.as_mut()
+    }
+
+    /// How many places there are, used or free.
+    pub fn places(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The destinations in the places of `range`, as far as there are any.
+    pub fn range_mut(&mut self, range: std::ops::Range<usize>) -> impl Iterator<Item = &mut Destination> {
+        let end = range.end.min(self.slots.len());
+        self.slots[range.start.min(end)..end].iter_mut().flatten()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (DestinationId, &Destination)> {

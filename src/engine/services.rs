@@ -15,7 +15,7 @@ use crate::table::{
 };
 
 use super::sched::{Pool, Scheduler};
-use super::server::{Destination, Destinations, ServerList, Tally};
+use super::server::{Destination, Destinations, ServerList, Tally, Told};
 
 /// A map whose keys only the operator chooses: a fixed hash will do, and runs repeat exactly.
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
@@ -44,6 +44,7 @@ pub struct Service {
     pub servers: ServerList,
     by_key: Map<DestinationKey, DestinationId>,
     pub tally: Tally,
+    told: Told,
 }
 
 impl Service {
@@ -96,8 +97,9 @@ pub struct Services {
     masqueraded_addresses: Map<(Family, Address), u32>,
     port_zero_services: usize,
     ftp_services: usize,
-    /// Everything counted, since the start or the last zeroing.
+    /// Everything counted since the start.
     pub total: Tally,
+    told: Told,
     seed: u64,
     order_key: u8,
 }
@@ -247,6 +249,7 @@ impl Services {
             servers: ServerList::default(),
             by_key: Map::default(),
             tally: Tally::default(),
+            told: Told::default(),
             key,
             config,
         };
@@ -335,26 +338,48 @@ impl Services {
         }
     }
 
+    /// Zeroing is for those who show the counters: here they go on, and only the service must exist.
+    ///
     /// # Errors
     /// ESRCH for a service that does not exist.
-    pub fn zero(&mut self, key: Option<&ServiceKey>) -> Result<(), Errno> {
-        let ids = match key {
-            Some(key) => vec![self.by_key(key).ok_or(Errno::ESRCH)?],
-            None => {
-                self.total = Tally::default();
-                self.order.clone()
-            }
-        };
-        for id in ids {
-            let Some(service) = self.slots.get_mut(id.index()).and_then(Option::as_mut) else { continue };
-            service.tally = Tally::default();
-            for id in service.servers.iter() {
-                if let Some(destination) = self.destinations.get_mut(id) {
-                    destination.tally = Tally::default();
-                }
-            }
+    pub fn zero(&self, key: Option<&ServiceKey>) -> Result<(), Errno> {
+        match key {
+            Some(key) => self.by_key(key).map(|_| ()).ok_or(Errno::ESRCH),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// What was counted since this was last asked of everything.
+    pub fn total_news(&mut self) -> Tally {
+        self.told.tell(&self.total).unwrap_or_default()
+    }
+
+    /// The same of each service that has something to tell.
+    pub fn service_news(&mut self) -> impl Iterator<Item = (ServiceKey, Tally)> + '_ {
+        self.slots.iter_mut().flatten().filter_map(|service| Some((service.key, service.told.tell(&service.tally)?)))
+    }
+
+    /// The same of the destinations in the places of `range`, deleted ones left out.
+    pub fn destination_news(&mut self, range: std::ops::Range<usize>) -> Vec<(ServiceKey, DestinationKey, Tally)> {
+        let slots = &self.slots;
+        let key = |id: ServiceId| slots.get(id.index())?.as_ref().map(|service| service.key);
+        let available = self.destinations.range_mut(range).filter(|destination| destination.available);
+        available
+            .filter_map(|destination| {
+                let news = destination.told.tell(&destination.tally)?;
+                Some((key(destination.service)?, destination.key, news))
+            })
+            .collect()
+    }
+
+    /// Whether a service has this destination.
+    pub fn has(&self, service: &ServiceKey, key: &DestinationKey) -> bool {
+        self.by_key(service).is_some_and(|id| self.destination(id, key).is_some())
+    }
+
+    /// What waits in the trash.
+    pub fn trashed(&self) -> impl Iterator<Item = (ServiceKey, DestinationKey)> + '_ {
+        self.trash.keys().copied()
     }
 
     /// # Errors
@@ -379,7 +404,7 @@ impl Services {
                     return Err(Errno::EINVAL);
                 };
                 if destination.service != id {
-                    destination.tally = Tally::default();
+                    destination.told.tell(&destination.tally);
                     destination.service = id;
                 }
                 configure(destination, &config, Taken::Added);
@@ -409,6 +434,7 @@ impl Services {
                     persistent: 0,
                     references: 0,
                     tally: Tally::default(),
+                    told: Told::default(),
                 };
                 configure(&mut destination, &config, Taken::Added);
                 self.destinations.insert(destination)

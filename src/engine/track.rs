@@ -1,7 +1,7 @@
 //! Following a connection: states, timeouts, counters, and what it counts for at its destination.
 
 use crate::base::{ConnectionId, DestinationId, Protocol, Tick};
-use crate::table::{Settings, Timeouts};
+use crate::table::Timeouts;
 use crate::wire::transport::{TcpFlags, tcp};
 
 use super::Engine;
@@ -71,7 +71,7 @@ impl Engine {
             Protocol::TCP => {
                 let Some(&flags) = segment.get(tcp::FLAGS).filter(|_| segment.len() >= tcp::LENGTH) else { return };
                 let state = proto::tcp::State::from_number(connection.state).unwrap_or_default();
-                let next = proto::tcp::next(tcp_table(&self.settings), state, direction, TcpFlags(flags));
+                let next = proto::tcp::next(self.defences.tcp, state, direction, TcpFlags(flags));
                 (next as u8, next == proto::tcp::State::Established, next.is_active())
             }
             Protocol::SCTP => {
@@ -135,13 +135,6 @@ pub(super) enum End {
     /// It was dropped to make room, or because its destination is gone: a controller that is
     /// no longer needed goes with it.
     Forced,
-}
-
-fn tcp_table(settings: &Settings) -> proto::tcp::Table {
-    match settings.secure_tcp {
-        2 | 3 => proto::tcp::Table::Secure,
-        _ => proto::tcp::Table::Normal,
-    }
 }
 
 /// Moves a connection between its destination's active and inactive ones.

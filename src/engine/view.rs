@@ -31,6 +31,16 @@ pub struct DestinationView {
     pub tally: Tally,
 }
 
+/// What was counted since control last asked.
+#[derive(Clone, Debug)]
+pub struct News {
+    pub total: Tally,
+    pub services: Vec<(ServiceKey, Tally)>,
+    pub destinations: Vec<(ServiceKey, DestinationKey, Tally)>,
+    /// Where to go on.
+    pub next: Option<usize>,
+}
+
 /// A connection as it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConnectionView {
@@ -96,7 +106,7 @@ impl Engine {
         self.services.set_order_key(key);
     }
 
-    /// What was counted of everything since the start or the last zeroing.
+    /// What was counted of everything since the start.
     pub fn total(&self) -> Tally {
         self.services.total
     }
@@ -116,6 +126,19 @@ impl Engine {
 
     pub fn marks(&self) -> &[MarkRule] {
         &self.marks
+    }
+
+    /// What control has not been told: of everything and of the services where `places` begins at
+    /// 0, and of the destinations in these places.
+    pub fn news(&mut self, places: std::ops::Range<usize>) -> News {
+        let (total, services) = match places.start {
+            0 => (self.services.total_news(), self.services.service_news().collect()),
+            _ => (Tally::default(), Vec::new()),
+        };
+        let end = places.end;
+        let destinations = self.services.destination_news(places);
+        let next = (end < self.services.destinations.places()).then_some(end);
+        News { total, services, destinations, next }
     }
 
     /// The tables of services and destinations, to be read.

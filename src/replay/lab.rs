@@ -38,7 +38,7 @@ impl Fleet for OneEngine {
     }
 
     fn ask(&mut self, now: Tick, _engine: usize, question: &Question) -> Option<Finding> {
-        Some(answer(&self.engine, now, question))
+        Some(answer(&mut self.engine, now, question))
     }
 }
 

@@ -229,6 +229,7 @@ fn is_question(request: &Request) -> bool {
             | Request::Daemons
             | Request::Connections { .. }
             | Request::Totals
+            | Request::Workers
             | Request::Settings { .. }
             | Request::Marks
             | Request::Stats

@@ -4,20 +4,24 @@
 
 use crate::base::Tick;
 use crate::engine::server::Tally;
-use crate::engine::{ConnectionView, DestinationView, DropReason, Engine, PassReason, ServiceView};
+use crate::engine::{ConnectionView, DestinationView, DropReason, Engine, News, PassReason};
 use crate::table::{DestinationKey, ServiceKey};
 
 #[derive(Clone, Debug)]
 pub enum Question {
-    /// Every service.
-    Services,
-    Service(ServiceKey),
     Destinations(ServiceKey),
-    /// The tallies of up to `limit` services from the `first` on, with those of their destinations.
-    Tallies {
+    /// What was counted since this was last asked, of up to `limit` destinations from place
+    /// `first` on.
+    News {
         first: usize,
         limit: usize,
     },
+    /// Everything counted since the start.
+    Total,
+    /// Deleted destinations that something still refers to, or did lately.
+    Trash,
+    /// How the defences' modes stand: drop_entry, drop_packet, secure_tcp.
+    Defences,
     /// Up to `limit` places of the connection table from `cursor` on.
     Connections {
         cursor: usize,
@@ -27,14 +31,13 @@ pub enum Question {
     Counts,
 }
 
-/// The tallies of one service and its destinations.
-pub type ServiceTallies = (ServiceKey, Tally, Vec<(DestinationKey, Tally)>);
-
 #[derive(Clone, Debug)]
 pub enum Finding {
-    Services(Vec<ServiceView>),
     Destinations(Vec<DestinationView>),
-    Tallies { total: Tally, services: Vec<ServiceTallies> },
+    News(News),
+    Total(Tally),
+    Trash(Vec<(ServiceKey, DestinationKey)>),
+    Defences([i32; 3]),
     Connections { entries: Vec<ConnectionView>, next: Option<usize> },
     Counts(Counts),
 }
@@ -52,23 +55,13 @@ pub struct Counts {
 }
 
 /// Looks the answer up.
-pub fn answer(engine: &Engine, now: Tick, question: &Question) -> Finding {
+pub fn answer(engine: &mut Engine, now: Tick, question: &Question) -> Finding {
     match *question {
-        Question::Services => Finding::Services(engine.services().collect()),
-        Question::Service(key) => Finding::Services(engine.service(&key).into_iter().collect()),
         Question::Destinations(key) => Finding::Destinations(engine.destinations(&key)),
-        Question::Tallies { first, limit } => Finding::Tallies {
-            total: engine.total(),
-            services: engine
-                .services()
-                .skip(first)
-                .take(limit)
-                .map(|service| {
-                    let destinations = engine.destinations(&service.key);
-                    (service.key, service.tally, destinations.iter().map(|one| (one.key, one.tally)).collect())
-                })
-                .collect(),
-        },
+        Question::News { first, limit } => Finding::News(engine.news(first..first + limit)),
+        Question::Total => Finding::Total(engine.total()),
+        Question::Trash => Finding::Trash(engine.service_table().trashed().collect()),
+        Question::Defences => Finding::Defences(engine.defence_modes()),
         Question::Connections { cursor, limit } => {
             let (entries, next) = engine.connections_page(now, cursor, limit);
             Finding::Connections { entries, next }
@@ -81,7 +74,12 @@ pub fn answer(engine: &Engine, now: Tick, question: &Question) -> Finding {
                 consumed: counts.consumed,
                 passed: PassReason::ALL.iter().map(|&reason| (reason, counts.passed(reason))).collect(),
                 dropped: DropReason::ALL.iter().map(|&reason| (reason, counts.dropped(reason))).collect(),
-                others: Vec::new(),
+                others: vec![(
+                    "engine",
+                    "dropped-entries".to_owned(),
+                    "Connections and templates that drop_entry took out of the table.",
+                    engine.dropped_entries(),
+                )],
             })
         }
     }

@@ -267,8 +267,8 @@ impl Worker {
         }
     }
 
-    fn answer(&self, now: Tick, question: &Question) -> Finding {
-        let mut finding = question::answer(&self.engine, now, question);
+    fn answer(&mut self, now: Tick, question: &Question) -> Finding {
+        let mut finding = question::answer(&mut self.engine, now, question);
         if let Finding::Counts(counts) = &mut finding {
             for (name, meaning, count) in self.hops.statistics() {
                 counts.others.push(("neighbour", name.to_owned(), meaning, count));

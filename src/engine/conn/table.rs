@@ -247,6 +247,18 @@ impl ConnectionTable {
             .map(|(index, entry)| (ConnectionId(index as u32), entry))
     }
 
+    /// How many hash chains there are.
+    pub fn chains(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// The entries of a hash chain, newest first.
+    pub fn chain(&self, number: usize) -> impl Iterator<Item = ConnectionId> + '_ {
+        let some = |id: u32| (id != NONE).then_some(id);
+        let head = self.heads.get(number).copied().and_then(some);
+        std::iter::successors(head, move |&id| some(self.entries[id as usize].next)).map(ConnectionId)
+    }
+
     /// How many places there are, used or free: a cursor at or beyond this is at the end.
     pub fn places(&self) -> usize {
         self.entries.len()

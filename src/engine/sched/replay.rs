@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::{Pool, Request, Scheduler};
 use crate::base::{Address, DestinationId, Family, Port, Prefix, Protocol, ServiceId, Tick};
-use crate::engine::server::{Destination, Destinations, ServerList, Tally};
+use crate::engine::server::{Destination, Destinations, ServerList, Tally, Told};
 use crate::table::{DestinationKey, ForwardingMethod, SchedulerKind, ServiceFlags, ServiceKey, Settings, Tunnel};
 
 #[test]
@@ -492,5 +492,6 @@ fn blank(key: DestinationKey) -> Destination {
         persistent: 0,
         references: 0,
         tally: Tally::default(),
+        told: Told::default(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::ServiceId;
-use crate::engine::server::Tally;
+use crate::engine::server::{Tally, Told};
 use crate::table::{DestinationKey, ForwardingMethod, Tunnel};
 
 /// A service with destinations A, B, C... in the order they were added.
@@ -54,6 +54,7 @@ impl Fixture {
             persistent: 0,
             references: 0,
             tally: Tally::default(),
+            told: Told::default(),
         });
         self.enlist(id);
         id
