@@ -11,6 +11,7 @@
 //!
 //! ```text
 //!     command ──► ipvsadm    run    replay    lab    realserver     front ends
+//!                 procfs
 //!                    │        │       │
 //!                    ▼        ▼       │
 //!                 control ◄───┴───────┘                             the only writer
@@ -72,6 +73,7 @@
 //! ```text
 //!  ipvsadm/command ─ control/socket ─► run/server ─ control/director ─ table/change ─► every
 //!  worker/mailbox ─► engine/apply;   listings: worker/question ─► engine/view
+//!  counters: every two seconds engine/view ─► control/estimator, which is what listings show
 //! ```
 //!
 //! # Lexicon
@@ -100,6 +102,8 @@
 //! | bypass | sending a packet to where it was going anyway, as no destination can take it |
 //! | schedule, reschedule | to pick a destination for a first packet; again, for one on a connection that is over |
 //! | state | where a protocol's machine stands, judged by flags or chunk types alone |
+//! | defence | `drop_entry`, `drop_packet` and `secure_tcp`: what is done about floods, by a mode of each, always or while memory is short |
+//! | estimator | takes over what was counted every two seconds, which is what listings show until it does so again, and smooths rates from it |
 //! | tally | packets, bytes and connections counted for a service or destination |
 //! | link | a network interface, by a number of our own that stays the same |
 //! | port | a link's or TUN device's queues of frames (in [`port`]); everywhere else, a transport port |
@@ -129,6 +133,7 @@ pub mod host;
 pub mod ipvsadm;
 pub mod lab;
 pub mod port;
+pub mod procfs;
 pub mod realserver;
 pub mod replay;
 pub mod run;
@@ -169,11 +174,12 @@ mod layering {
         ),
         ("control", &["base", "table", "engine", "worker::question"]),
         ("ipvsadm", &["base", "table", "control::message"]),
+        ("procfs", &["base", "table", "control::message"]),
         ("run", &["base", "table", "engine", "port", "host", "worker", "control"]),
-        ("replay", &["base", "wire", "table", "engine", "worker::question", "control", "ipvsadm"]),
+        ("replay", &["base", "wire", "table", "engine", "worker::question", "control", "ipvsadm", "procfs"]),
         ("lab", &["base"]),
         ("realserver", &["base", "wire"]),
-        ("command", &["base", "table", "control", "ipvsadm", "run", "replay", "lab", "realserver"]),
+        ("command", &["base", "table", "control", "ipvsadm", "procfs", "run", "replay", "lab", "realserver"]),
         // Not in the program: what fuzzing calls, of every layer that takes bytes.
         ("fuzzing", &["base", "wire", "table", "engine", "host", "control", "ipvsadm", "replay", "realserver"]),
     ];

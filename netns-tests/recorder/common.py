@@ -63,7 +63,7 @@ def _init(self, name, doc, mtu0=1500, mtu1=1500):
     """The same laboratory as Lab builds, with fewer processes started (the guest is slow)."""
     self.name, self.doc, self.steps = name, (doc or "").strip(), type(self)._steps()
     self.mtu = {"eth0": mtu0, "eth1": mtu1}
-    sh("ip netns del dir; ip link del c0; ip link del r0", check=False); sh("ip netns add dir")
+    sh("ip netns del dir; ip link del c0; ip link del r0", check=False); sh("ip netns add dir"); self.born = time.monotonic()
     devs = (("c0", "eth0", DIR0, "10.0.0.1/24", "fd00::1/64", mtu0), ("r0", "eth1", DIR1, "172.16.0.1/24", "fd01::1/64", mtu1))
     batch = lambda ns, lines: subprocess.run(f"ip {ns} -batch -", shell=True, input="\n".join(lines) + "\n", text=True, check=True, capture_output=True)
     batch("", [l for p, dev, *_ in devs for l in (f"link add {p} type veth peer name {dev}", f"link set {dev} netns dir")])

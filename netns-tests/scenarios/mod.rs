@@ -41,4 +41,5 @@ scenarios! {
     n21_lab "21-lab"
     n22_kernel_selftest "22-kernel-selftest"
     n30_address_taken "30-address-taken"
+    n40_settings "40-settings"
 }

@@ -3,6 +3,7 @@
 mod ask;
 mod ipvsadm;
 mod mark;
+mod proc;
 mod settings;
 mod stats;
 
@@ -37,6 +38,8 @@ enum Command {
     /// Give packets firewall marks by rules of the director's own
     #[command(subcommand)]
     Mark(mark::Command),
+    /// Print what the kernel's files /proc/net/ip_vs* would hold
+    Proc(proc::Options),
     /// Show or set net.ipv4.vs settings
     Sysctl(settings::Options),
     /// Show every count of packets sent, left alone and dropped, with its reason
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Realserver(arguments) => realserver::command(arguments),
         Command::Lab(arguments) => lab::command(arguments),
         Command::Mark(command) => outcome(mark::run(&command)),
+        Command::Proc(options) => outcome(proc::run(&options)),
         Command::Sysctl(options) => settings::command(&options),
         Command::Stats(options) => outcome(stats::run(&options)),
         Command::Status => outcome(stats::status()),

@@ -65,6 +65,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             Request::Daemons,
             Request::Connections { cursor: 0 },
             Request::Totals,
+            Request::Workers,
             Request::Settings { name: None },
             Request::Marks,
             Request::Stats,

@@ -128,7 +128,7 @@ fn seed(transcript: &Transcript) -> Vec<u8> {
         now = Tick(step.at);
         match &step.action {
             Action::Ipvsadm { arguments, .. } => add(kind::COMMAND, arguments.as_bytes()),
-            Action::Setting { name, value } => add(kind::SETTING, format!("{name}={value}").as_bytes()),
+            Action::Setting { name, value, .. } => add(kind::SETTING, format!("{name}={value}").as_bytes()),
             Action::In { link, frame } => add(kind::REPAIRED[usize::from(link == "eth1")], frame),
             _ => {}
         }

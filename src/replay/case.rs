@@ -5,14 +5,15 @@ use std::ffi::OsString;
 use std::rc::Rc;
 
 use crate::base::Tick;
-use crate::control::message::Request;
+use crate::control::message::{Reply, Request};
 use crate::ipvsadm::{self, Io, Program, SystemNames};
+use crate::procfs::{self, File};
 use crate::table::MarkRule;
 
 use super::compare;
 use super::lab::{Lab, Way};
 use super::nft;
-use super::transcript::{Action, Step, Transcript};
+use super::transcript::{Action, Outcome, Step, Transcript};
 
 /// A transcript being replayed.
 pub struct Case<'a> {
@@ -56,13 +57,15 @@ impl<'a> Case<'a> {
         }
         match &step.action {
             Action::Ipvsadm { arguments, status, stdout, stderr } => self.ipvsadm(arguments, *status, stdout, stderr),
-            Action::Setting { name, value } => {
+            Action::Setting { name, value, outcome: None } => {
                 let request = Request::SetSetting { name: name.clone(), value: value.clone() };
-                self.ask(request, "the setting")
+                self.ask(request, "the setting").map(|_| ())
             }
+            Action::Setting { name, value, outcome: Some(outcome) } => self.write(name, value, outcome),
+            Action::Proc { name, stdout } => self.proc(name, stdout),
             Action::Mark { mark, rule } => {
                 let rule = MarkRule { mark: *mark, matching: nft::parse(rule)? };
-                self.ask(Request::AddMark { rule }, "the mark rule")
+                self.ask(Request::AddMark { rule }, "the mark rule").map(|_| ())
             }
             Action::In { link, frame } => {
                 self.cause = Some(frame);
@@ -100,9 +103,42 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn ask(&mut self, request: Request, what: &str) -> Result<(), String> {
+    fn ask(&mut self, request: Request, what: &str) -> Result<Reply, String> {
         let answer = self.lab.borrow_mut().ask(request);
-        answer.map(|_| ()).map_err(|errno| format!("{what} was refused: {errno}"))
+        answer.map_err(|errno| format!("{what} was refused: {errno}"))
+    }
+
+    /// Writes to a setting; it must be taken or refused as recorded, and read the same.
+    fn write(&mut self, name: &str, value: &str, outcome: &Outcome) -> Result<(), String> {
+        let request = Request::SetSetting { name: name.to_owned(), value: value.to_owned() };
+        let answer = self.lab.borrow_mut().ask(request);
+        let error = answer.err().map(|errno| format!("{errno:?}"));
+        if error != outcome.error {
+            let word = |error: &Option<String>| error.clone().unwrap_or_else(|| "taken".to_owned());
+            return Err(format!("{} instead of {}", word(&error), word(&outcome.error)));
+        }
+        let question = Request::Settings { name: Some(name.to_owned()) };
+        let Reply::Settings(settings) = self.ask(question, "reading it")? else { return Ok(()) };
+        let reads: String = settings.into_iter().map(|(_, value)| value + "\n").collect();
+        if reads == outcome.reads {
+            return Ok(());
+        }
+        Err(format!("reads {reads:?} instead of {:?}", outcome.reads))
+    }
+
+    /// Prints a file of the kernel's.
+    fn proc(&mut self, name: &str, expected: &str) -> Result<(), String> {
+        let file = File::by_name(name).ok_or("there is no such file")?;
+        let read = |case: &Case| {
+            let mut out = Vec::new();
+            procfs::print(file, &mut Way(case.lab.clone()), &mut out).map_err(|error| error.to_string())?;
+            Ok(String::from_utf8_lossy(&out).into_owned())
+        };
+        let mut got = read(self)?;
+        if got != expected && same_lines(&got, expected) {
+            got = self.find_order(expected, got, |got| got, read)?;
+        }
+        compare::proc_files(file, expected, &got).map_or(Ok(()), Err)
     }
 
     /// Notes are for people, except those that say what else was done to the director.
@@ -121,7 +157,7 @@ impl<'a> Case<'a> {
     fn ipvsadm(&mut self, arguments: &str, status: i32, stdout: &str, stderr: &str) -> Result<(), String> {
         let mut got = self.call(arguments)?;
         if got.stdout != stdout && same_lines(&got.stdout, stdout) {
-            got = self.find_order(arguments, stdout, got)?;
+            got = self.find_order(stdout, got, |got| &got.stdout, |case| case.call(arguments))?;
         }
         if let Some(difference) = compare::listings(arguments, stdout, &got.stdout) {
             return Err(difference);
@@ -137,14 +173,20 @@ impl<'a> Case<'a> {
 
     /// The kernel lists services in the order of a hash table whose key it draws at random. Any
     /// of its 256 orders will do, but it must be the same one throughout a case.
-    fn find_order(&mut self, arguments: &str, stdout: &str, first: Called) -> Result<Called, String> {
+    fn find_order<T>(
+        &mut self,
+        expected: &str,
+        first: T,
+        text: impl Fn(&T) -> &str,
+        again: impl Fn(&Case<'a>) -> Result<T, String>,
+    ) -> Result<T, String> {
         if self.order_is_known {
             return Ok(first);
         }
         for key in 0..=u8::MAX {
             self.lab.borrow_mut().director.set_order_key(key);
-            let got = self.call(arguments)?;
-            if got.stdout == stdout {
+            let got = again(self)?;
+            if text(&got) == expected {
                 self.order_is_known = true;
                 return Ok(got);
             }
@@ -152,7 +194,7 @@ impl<'a> Case<'a> {
         Ok(first)
     }
 
-    fn call(&mut self, arguments: &str) -> Result<Called, String> {
+    fn call(&self, arguments: &str) -> Result<Called, String> {
         let words = std::iter::once(OsString::from("ipvsadm")).chain(words(arguments)?.into_iter().map(OsString::from));
         let words: Vec<OsString> = words.collect();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());

@@ -7,6 +7,7 @@
 //! (with its checksum).
 
 use crate::base::{Address, Family, Protocol};
+use crate::procfs::File;
 use crate::wire::checksum;
 use crate::wire::dissect::dissect;
 use crate::wire::frame::ETHERNET_LENGTH;
@@ -225,6 +226,47 @@ pub fn listings(arguments: &str, expected: &str, got: &str) -> Option<String> {
         ));
     }
     (!connections).then(|| format!("`ipvsadm {arguments}' differs in line endings")).filter(|_| expected != got)
+}
+
+/// The first difference between a file of the kernel's and what is printed for it. Connections
+/// may come in any order, and their expiry may be off by two seconds.
+pub fn proc_files(file: File, expected: &str, got: &str) -> Option<String> {
+    let expiry = match file {
+        File::Connections => 8,
+        File::ConnectionOrigins => 9,
+        _ => usize::MAX,
+    };
+    let sorted = |text: &str| {
+        let mut lines: Vec<(String, Option<i64>)> = text.lines().map(|line| without_word(line, expiry)).collect();
+        if expiry != usize::MAX {
+            lines.sort_unstable();
+        }
+        lines
+    };
+    let (left, right) = (sorted(expected), sorted(got));
+    let close =
+        |a: Option<i64>, b: Option<i64>| a == b || a.zip(b).is_some_and(|(a, b)| (a - b).abs() <= EXPIRY_TOLERANCE);
+    let pairs = left.iter().zip(&right);
+    let first = pairs.clone().find(|(left, right)| left.0 != right.0 || !close(left.1, right.1));
+    match first {
+        Some((left, right)) => Some(format!("holds\n    {right:?}\n  instead of\n    {left:?}")),
+        None if left.len() != right.len() => {
+            Some(format!("holds {} lines instead of {}:\n{got}  instead of\n{expected}", right.len(), left.len()))
+        }
+        None if expected.len() != got.len() => Some("differs in length".to_owned()),
+        None => None,
+    }
+}
+
+/// A line with the number that is its word at `position` blanked out, and that number.
+fn without_word(line: &str, position: usize) -> (String, Option<i64>) {
+    let word = line.split_whitespace().nth(position);
+    let Some((word, number)) = word.and_then(|word| Some((word, word.parse().ok()?))) else {
+        return (line.to_owned(), None);
+    };
+    // A piece of the line itself, so its place follows from the addresses.
+    let at = word.as_ptr() as usize - line.as_ptr() as usize;
+    (format!("{}{}{}", &line[..at], "#".repeat(word.len()), &line[at + word.len()..]), Some(number))
 }
 
 /// A connection's line without its second column.

@@ -15,7 +15,7 @@ pub struct Transcript {
     pub steps: Vec<Step>,
 }
 
-/// One step, with the milliseconds since the first.
+/// One step, with the milliseconds since the director began.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub at: u64,
@@ -31,9 +31,16 @@ pub enum Action {
         stdout: String,
         stderr: String,
     },
+    /// Something written to a setting, and what came of it where that was recorded.
     Setting {
         name: String,
         value: String,
+        outcome: Option<Outcome>,
+    },
+    /// A file under `/proc/net`, and what it held.
+    Proc {
+        name: String,
+        stdout: String,
     },
     Mark {
         mark: u32,
@@ -52,6 +59,15 @@ pub enum Action {
     Note(String),
 }
 
+/// How the kernel took what was written to a setting.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The name of the error.
+    pub error: Option<String>,
+    /// What was read back.
+    pub reads: String,
+}
+
 /// Why a file is no transcript.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -68,6 +84,9 @@ struct File {
     name: String,
     #[serde(default)]
     mtu: Mtu,
+    /// Seconds from the network namespace's beginning to the first step.
+    #[serde(default)]
+    age: f64,
     steps: Vec<Value>,
 }
 
@@ -98,13 +117,13 @@ impl Transcript {
             .steps
             .iter()
             .enumerate()
-            .map(|(index, step)| parse_step(step).map_err(|what| LoadError::Step { step: index + 1, what }))
+            .map(|(index, step)| parse_step(step, file.age).map_err(|what| LoadError::Step { step: index + 1, what }))
             .collect::<Result<_, _>>()?;
         Ok(Transcript { name: file.name, mtu: [file.mtu.eth0, file.mtu.eth1], steps })
     }
 }
 
-fn parse_step(step: &Value) -> Result<Step, String> {
+fn parse_step(step: &Value, age: f64) -> Result<Step, String> {
     let text = |key: &str| step.get(key).and_then(Value::as_str).map(str::to_owned);
     let frame = || text("frame").and_then(|hex| unhex(&hex)).ok_or("has no frame in hexadecimal digits");
     let seconds = step.get("t").and_then(Value::as_f64).unwrap_or(0.0);
@@ -121,7 +140,11 @@ fn parse_step(step: &Value) -> Result<Step, String> {
             Some(value) => value.to_string(),
             None => return Err("sets a sysctl to no value".into()),
         };
-        Action::Setting { name, value }
+        let outcome = text("reads")
+            .map(|reads| Outcome { error: step.get("errno").and_then(Value::as_str).map(str::to_owned), reads });
+        Action::Setting { name, value, outcome }
+    } else if let Some(name) = text("proc") {
+        Action::Proc { name, stdout: text("stdout").unwrap_or_default() }
     } else if let Some(mark) = step.get("mark").and_then(Value::as_u64) {
         Action::Mark { mark: mark as u32, rule: text("match").unwrap_or_default() }
     } else if let Some(link) = text("in") {
@@ -137,7 +160,7 @@ fn parse_step(step: &Value) -> Result<Step, String> {
     } else {
         return Err(format!("is of no known kind: {step}"));
     };
-    Ok(Step { at: (seconds * 1000.0).round() as u64, action })
+    Ok(Step { at: ((age + seconds) * 1000.0).round() as u64, action })
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
@@ -151,7 +174,8 @@ impl fmt::Display for Action {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::Ipvsadm { arguments, .. } => write!(out, "ipvsadm {arguments}"),
-            Action::Setting { name, value } => write!(out, "{name} = {value}"),
+            Action::Setting { name, value, .. } => write!(out, "{name} = {}", value.escape_debug()),
+            Action::Proc { name, .. } => write!(out, "/proc/net/{name}"),
             Action::Mark { mark, rule } => write!(out, "mark {mark} for {rule}"),
             Action::In { link, frame } => write!(out, "a frame of {} bytes in by {link}", frame.len()),
             Action::Out { link, frame } => write!(out, "a frame of {} bytes out by {link}", frame.len()),
