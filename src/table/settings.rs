@@ -243,6 +243,27 @@ mod tests {
         assert_eq!(settings.sync_threshold, (1, 0));
     }
 
+    proptest::proptest! {
+        /// Whatever is written, it is taken or refused; what is refused changes nothing, and what
+        /// is taken is taken again as it is read.
+        #[test]
+        fn any_text_is_taken_or_changes_nothing(which in 0..Settings::NAMES.len(), text in "[-0-9a-fxX \\t\\n\\x0b²]{0,24}|\\PC*") {
+            let (name, mut settings) = (Settings::NAMES[which], Settings::default());
+            match settings.set(name, &text) {
+                Ok(()) => {
+                    let shown = settings.show(name).unwrap();
+                    let mut again = Settings::default();
+                    proptest::prop_assert_eq!(again.set(name, &shown), Ok(()));
+                    proptest::prop_assert_eq!(again, settings);
+                }
+                Err(errno) => {
+                    proptest::prop_assert_eq!(errno, Errno::EINVAL);
+                    proptest::prop_assert_eq!(settings, Settings::default());
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_zero_timeout_keeps_the_old_one() {
         let mut timeouts = Timeouts::default();
