@@ -112,9 +112,10 @@ pub fn event(segment: &[u8]) -> Option<Event> {
         _ => Event::Data,
     };
     if matches!(event, Event::CookieEcho | Event::CookieAck) {
-        let length = usize::from(u16::from_be_bytes([header[2], header[3]])).next_multiple_of(4);
+        let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        let next = first.get(length.next_multiple_of(4)..);
         if length >= chunk::CHUNK_LENGTH
-            && let Some(&[chunk::ABORT, _, _, _]) = first.get(length..).and_then(|rest| rest.first_chunk::<4>())
+            && let Some(&[chunk::ABORT, _, _, _]) = next.and_then(|rest| rest.first_chunk::<4>())
         {
             return Some(Event::Abort);
         }
@@ -156,7 +157,11 @@ pub fn next(state: State, direction: Direction, event: Event) -> State {
         (Event::CookieAck, InputOnly, None | CookieSent | CookieReplied | Cookie | CookieEchoed) => Established,
 
         (Event::Shutdown, Input | InputOnly, None | Established) => ShutdownReceived,
-        (Event::Shutdown, Output, None | Established) => ShutdownSent,
+        (
+            Event::Shutdown,
+            Output,
+            None | Init1 | Init | CookieSent | CookieReplied | CookieWait | Cookie | CookieEchoed | Established,
+        ) => ShutdownSent,
 
         (Event::ShutdownAck, Input | InputOnly, Init1) => Init,
         (Event::ShutdownAck, Input, None | ShutdownSent | ShutdownAckSent) => Closed,
@@ -216,8 +221,10 @@ mod tests {
         assert_eq!(event(&packet), Some(Event::Abort));
         assert_eq!(event(&packet[..16]), Some(Event::CookieAck));
         assert_eq!(event(&packet[..15]), Option::None);
-        packet[15] = 0;
-        assert_eq!(event(&packet), Some(Event::CookieAck));
+        for impossible in [0, 3] {
+            packet[15] = impossible;
+            assert_eq!(event(&packet), Some(Event::CookieAck));
+        }
     }
 
     #[test]
