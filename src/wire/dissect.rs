@@ -165,6 +165,12 @@ fn dissect6(packet: &[u8], trust: Trust) -> Result<Dissected, Malformed> {
                 [_, units, ..] => (usize::from(*units) + 1) * 8,
                 _ => return Err(Malformed::ExtensionHeader),
             },
+            // The kernel's balancer steps over it, though its host may not know how to; one that
+            // is cut short is left standing as the protocol.
+            v6::AUTHENTICATION => match rest {
+                [_, units, ..] if (usize::from(*units) + 2) * 4 <= rest.len() => (usize::from(*units) + 2) * 4,
+                _ => break,
+            },
             v6::FRAGMENT => {
                 let Some(header) = rest.first_chunk::<8>() else { return Err(Malformed::ExtensionHeader) };
                 let field = u16::from_be_bytes([header[2], header[3]]);

@@ -8,6 +8,8 @@
 //! The engine reads and edits the IP packet, may put an outer header in front of it (the
 //! headroom is for that), and leaves the link-layer header to whoever sends the frame.
 
+use std::ops::Range;
+
 use crate::base::{LinkId, Mac};
 
 use super::offload::Offload;
@@ -135,6 +137,19 @@ impl<'a> Frame<'a> {
         Some(&mut self.buffer[self.network..self.end])
     }
 
+    /// Puts `text` in the place of some bytes of the packet. What stands before them moves, into
+    /// the headroom where the packet grows: it is the shorter part where headers are edited.
+    /// `None`, and nothing done, where the headroom is too small.
+    pub fn replace(&mut self, place: Range<usize>, text: &[u8]) -> Option<()> {
+        debug_assert!(place.start <= place.end && place.end <= self.packet_length());
+        let (old, before) = (self.network, self.network + place.start);
+        self.network = (old + place.len()).checked_sub(text.len())?;
+        self.buffer.copy_within(old..before, self.network);
+        let at = self.network + place.start;
+        self.buffer[at..at + text.len()].copy_from_slice(text);
+        Some(())
+    }
+
     /// Takes `length` bytes off the front of the packet.
     pub fn strip(&mut self, length: usize) {
         debug_assert!(length <= self.packet_length());
@@ -157,6 +172,20 @@ mod tests {
         assert!(frame.prepend(95).is_none());
         frame.truncate(30);
         assert_eq!(frame.packet_length(), 30);
+    }
+
+    #[test]
+    fn bytes_are_replaced_by_more_or_fewer() {
+        let mut buffer: Vec<u8> = (0..40).collect();
+        let mut frame = Frame::bare(&mut buffer, 4, 40, LinkId(0), Offload::NONE).unwrap();
+        frame.replace(2..5, b"abcde").unwrap();
+        assert_eq!(frame.packet()[..9], *b"\x04\x05abcde\x09\x0a");
+        assert_eq!(frame.packet_length(), 38);
+        frame.replace(2..7, b"x").unwrap();
+        assert_eq!(frame.packet()[..5], *b"\x04\x05x\x09\x0a");
+        assert_eq!((frame.packet_length(), frame.packet().last()), (34, Some(&39)));
+        assert!(frame.replace(0..0, &[0; 7]).is_none(), "there is room for six bytes");
+        assert_eq!(frame.packet()[..3], *b"\x04\x05x");
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub mod v6 {
     pub const HOP_BY_HOP: u8 = 0;
     pub const ROUTING: u8 = 43;
     pub const FRAGMENT: u8 = 44;
+    pub const AUTHENTICATION: u8 = 51;
     pub const NO_NEXT_HEADER: u8 = 59;
     pub const DESTINATION_OPTIONS: u8 = 60;
     /// Smallest MTU an IPv6 link may have (RFC 8200 section 5).
@@ -122,6 +123,17 @@ pub fn set_header_checksum(packet: &mut [u8]) {
     let length = header_length4(packet).min(packet.len());
     packet[v4::CHECKSUM..v4::CHECKSUM + 2].fill(0);
     checksum::of(&packet[..length]).write(packet, v4::CHECKSUM);
+}
+
+/// Writes the length of a packet, header included, into the header; an IPv4 header's checksum follows.
+pub fn set_length(family: Family, packet: &mut [u8], length: usize) {
+    match family {
+        Family::V4 => {
+            set_number(packet, v4::TOTAL_LENGTH, length as u16);
+            set_header_checksum(packet);
+        }
+        Family::V6 => set_number(packet, v6::PAYLOAD_LENGTH, (length - v6::LENGTH) as u16),
+    }
 }
 
 /// TTL or hop limit.

@@ -36,6 +36,12 @@ pub use self::reset::reset;
 /// TTL and hop limit of what is sent here, the host's default.
 pub const HOP_LIMIT: u8 = 64;
 
+/// Whether an authentication header stands in an IPv6 packet's chain: a host without IPsec takes
+/// it for a protocol that it does not speak, whatever stands behind it.
+pub fn is_authenticated(packet: &[u8]) -> bool {
+    outline::Chain::is_authenticated(packet)
+}
+
 /// Why nothing is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Silence {

@@ -100,6 +100,16 @@ impl<'a> Chain<'a> {
         Chain::new(packet).find(|link| !is_extension(link.kind))
     }
 
+    /// The first header that a host without IPsec does not know how to step over.
+    pub(crate) fn not_taken(packet: &'a [u8]) -> Option<Link> {
+        Chain::new(packet).find(|link| !is_extension(link.kind) || link.kind == extension::AUTHENTICATION)
+    }
+
+    /// Whether an authentication header stands in the chain.
+    pub(crate) fn is_authenticated(packet: &'a [u8]) -> bool {
+        Chain::not_taken(packet).is_some_and(|link| link.kind == extension::AUTHENTICATION)
+    }
+
     fn after(&self, link: Link) -> Option<Link> {
         let header: &[u8; 2] = self.packet.get(link.at..)?.first_chunk()?;
         let units = usize::from(header[1]);

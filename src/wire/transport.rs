@@ -8,6 +8,8 @@ pub const SOURCE_PORT: Range<usize> = 0..2;
 pub const DESTINATION_PORT: Range<usize> = 2..4;
 
 pub mod tcp {
+    pub const SEQUENCE: usize = 4;
+    pub const ACKNOWLEDGEMENT: usize = 8;
     pub const DATA_OFFSET: usize = 12;
     pub const FLAGS: usize = 13;
     pub const CHECKSUM: usize = 16;

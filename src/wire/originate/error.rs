@@ -86,9 +86,9 @@ impl Icmpv6Error {
     }
 
     /// The upper layer's protocol is not spoken here: IPv6's protocol unreachable. It points at
-    /// where `packet` names the protocol.
+    /// where `packet` names the protocol; an authentication header is one, to a host without IPsec.
     pub fn protocol_unreachable(packet: &[u8]) -> Icmpv6Error {
-        let named_at = Chain::upper_layer(packet).map_or(0, |upper| upper.named_at as u32);
+        let named_at = Chain::not_taken(packet).map_or(0, |link| link.named_at as u32);
         Icmpv6Error::parameter_problem(Icmpv6Error::UNRECOGNIZED_NEXT_HEADER, named_at)
     }
 
