@@ -56,7 +56,9 @@
 //!        ├── to a virtual address ── engine/input:  look up ─┬─ found
 //!        │                                                   └─ engine/admit, engine/pick (engine/sched)
 //!        │                             engine/track ── engine/forward: nat, tunnel, direct route
+//!        │                                             (what FTP says: engine/app)
 //!        ├── from a real server ──── engine/output: look up, engine/track, engine/forward/nat
+//!        │                                          (none: engine/begin, for SIP)
 //!        ├── an ICMP error ───────── engine/related (about a tunnel: engine/tunnel_errors)
 //!        └── an address of ours, no service ─ engine/local: echo reply, reset, unreachable
 //!        │
@@ -95,6 +97,9 @@
 //! | persistence | all connections of a client, or of its network, go to one destination for a while |
 //! | template | the entry that remembers a persistent client; it controls the connections made from it |
 //! | persistence engine | what recognises a client other than by address: SIP's Call-ID |
+//! | helper | what listens to a protocol that announces other connections: FTP |
+//! | control connection, data connection | FTP's two kinds; a data connection is announced on the control connection, which controls it as a template does its own |
+//! | sequence data | what the two directions of a stream have grown by, as synchronisation messages name it |
 //! | one-packet | a UDP service whose connections are forgotten after each packet |
 //! | threshold, overload | upper and lower bounds on a destination's connections; overloaded from the upper one until it is below the lower one |
 //! | trash | where deleted destinations wait for their connections to end; one that is added again comes back from it |

@@ -167,6 +167,8 @@ impl Port {
     pub const ANY: Port = Port(0);
     pub const FTP: Port = Port(21);
     pub const FTP_DATA: Port = Port(20);
+    /// The lowest that any program may have: data connections of passive FTP go there.
+    pub const FIRST_UNPRIVILEGED: Port = Port(1024);
 
     pub fn is_any(self) -> bool {
         self.0 == 0

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::base::Tick;
+use crate::base::{Port, Tick};
 use crate::engine::{Config, DestinationView, Engine, HostStack, ServiceView};
 use crate::table::{Change, DestinationKey, Errno, Network, ServiceKey, Settings};
 use crate::worker::question::{Counts, Finding, Question};
@@ -81,6 +81,11 @@ impl<F: Fleet> Director<F> {
     /// The configuration as it stands.
     pub fn model(&self) -> &Engine {
         &self.model
+    }
+
+    /// The virtual ports on which the workers help FTP; before there are services.
+    pub fn set_ftp_ports(&mut self, ports: &[Port]) {
+        self.model.set_ftp_ports(ports);
     }
 
     /// Chooses the number that the order of unsorted listings depends on.

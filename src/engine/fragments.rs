@@ -1,6 +1,6 @@
 //! Fragments: put together on the way in, taken apart on the way out.
 
-use crate::base::{Family, Tick};
+use crate::base::{Family, Protocol, Tick};
 use crate::wire::fragment::{Fragments, Original, Piece};
 use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::offload::Completion;
@@ -20,9 +20,13 @@ impl Engine {
         match seen.target {
             Target::Virtual => true,
             Target::Own => self.host_stack == HostStack::Absent,
+            // Without ports in them, IPsec's fragments are translated one by one on their way through.
+            Target::Transit if parts.family == Family::V4 && matches!(parts.protocol, Protocol::AH | Protocol::ESP) => {
+                false
+            }
             Target::Transit => {
                 !self.services.is_empty()
-                    && (seen.routed_by_us || self.services.has_masqueraded_address(parts.family, parts.source))
+                    && (seen.routed_by_us || self.services.masqueraded().has_address(parts.family, parts.source))
             }
         }
     }

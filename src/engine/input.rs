@@ -41,7 +41,7 @@ impl Engine {
         if super::related::is_icmp(parts) {
             return self.input_icmp(now, frame, seen);
         }
-        if !proto::is_supported(parts.protocol) {
+        if !proto::is_balanced(parts) {
             let reason =
                 if self.settings.ignore_tunneled != 0 { PassReason::Tunneled } else { PassReason::UnknownProtocol };
             return self.leave_to_host(now, frame, seen, reason, Kept::No);
@@ -63,7 +63,7 @@ impl Engine {
         let Some(connection) = self.connections.get(id) else { return Verdict::Drop(DropReason::NoDestination) };
         let (destination, flags) = (connection.destination, connection.flags);
         self.count_packet(destination, Sender::Client, parts.length);
-        if matches!(parts.protocol, Protocol::TCP | Protocol::UDP | Protocol::SCTP) {
+        if proto::has_states(parts.protocol) {
             self.follow(id, Sender::Client, parts.transport(frame.packet()));
         }
         let verdict = self.forward(now, frame, seen, id, Carried::Packet);
@@ -92,8 +92,13 @@ impl Engine {
         if starts_anew {
             let quiesced = expire_nodest && destination.is_some_and(|destination| destination.weight == 0);
             if quiesced || self.is_over(connection) {
+                // Only a tracked connection that is over is begun anew at once.
+                let refused = connection.flags.has(ConnFlags::TRACKED) && !tcp::is_over(connection.state);
                 if connection.controls == 0 {
                     self.connections.expire_soon(id);
+                }
+                if refused {
+                    return Err(Verdict::Drop(DropReason::DestinationGone));
                 }
                 return Ok(None);
             }
@@ -102,8 +107,9 @@ impl Engine {
             if !expire_nodest {
                 return Err(Verdict::Drop(DropReason::DestinationGone));
             }
+            let tracked = connection.flags.has(ConnFlags::TRACKED);
             self.connections.expire_soon(id);
-            return Ok(None);
+            return if tracked { Err(Verdict::Drop(DropReason::DestinationGone)) } else { Ok(None) };
         }
         Ok(Some(id))
     }
@@ -204,6 +210,13 @@ impl Engine {
     fn own(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
         if super::related::is_icmp(&seen.parts) {
             return self.input_icmp(now, frame, seen);
+        }
+        // A connection may outlive its service, and the last service of its address.
+        if !self.services.is_empty()
+            && proto::is_balanced(&seen.parts)
+            && request_key(seen).is_some_and(|key| self.connections.find(&key).is_some())
+        {
+            return self.input(now, frame, seen);
         }
         match self.host_stack {
             HostStack::Absent => self.answer(now, frame, seen, PassReason::NotVirtual),

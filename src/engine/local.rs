@@ -3,7 +3,7 @@
 use crate::base::{Family, Protocol, Tick};
 use crate::wire::checksum;
 use crate::wire::fragment::Original;
-use crate::wire::originate::{echo_reply, reset};
+use crate::wire::originate::{echo_reply, is_authenticated, reset};
 use crate::wire::transport::{tcp, udp};
 use crate::wire::{Dissected, Frame};
 
@@ -27,6 +27,11 @@ impl Engine {
     pub(super) fn answer(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, reason: PassReason) -> Verdict {
         let parts = &seen.parts;
         let answered = match parts.protocol {
+            // What stands behind an authentication header is for who knows it.
+            _ if parts.family == Family::V6 && is_authenticated(frame.packet()) => {
+                self.tell_sender(now, frame, seen, Complaint::ProtocolUnreachable);
+                true
+            }
             _ if is_icmp(parts) => self.answer_echo(frame, seen),
             Protocol::TCP => self.answer_segment(frame, seen),
             Protocol::UDP => {

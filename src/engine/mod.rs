@@ -20,7 +20,9 @@ pub mod services;
 pub mod verdict;
 
 mod admit;
+mod app;
 mod apply;
+mod begin;
 mod classify;
 mod defence;
 mod emit;
@@ -31,6 +33,7 @@ mod input;
 #[cfg(any(test, fuzzing))]
 mod invariants;
 mod local;
+mod masqueraded;
 mod options;
 mod output;
 mod pick;
@@ -55,6 +58,7 @@ use crate::table::{MarkRule, Network, Settings, Timeouts};
 use crate::wire::reassembly::{Limits, Reassembler};
 use crate::wire::{FragmentPart, Frame};
 
+pub use app::{SequenceData, Shift};
 pub use outbox::{Outbound, Outbox};
 pub use verdict::{DropReason, Egress, PassReason, Verdict, VerdictCounts};
 pub use view::{ConnectionView, DestinationView, News, ServiceView};
@@ -107,6 +111,8 @@ pub struct Engine {
     path_mtus: PathMtus,
     /// Call-IDs of SIP templates.
     call_ids: HashMap<ConnectionId, Box<[u8]>, BuildHasherDefault<DefaultHasher>>,
+    /// Protocols that speak of other connections: FTP.
+    helper: app::Helper,
     /// When connections of deleted destinations are to be looked for.
     purge_at: Option<Tick>,
     next_housekeeping: Tick,
@@ -135,6 +141,7 @@ impl Engine {
             error_limit: ErrorLimit::default(),
             path_mtus: PathMtus::default(),
             call_ids: HashMap::default(),
+            helper: app::Helper::default(),
             purge_at: None,
             next_housekeeping: Tick::ZERO,
         }

@@ -6,13 +6,15 @@ use crate::wire::ip::{self, End};
 use crate::wire::{Frame, transport::TcpFlags, transport::sctp, transport::tcp};
 
 use super::Engine;
+use super::app::is_watched;
 use super::classify::Seen;
+use super::conn::ConnFlags;
 use super::emit::Complaint;
 use super::forward::nat;
 use super::input::ends;
 use super::options;
 use super::proto;
-use super::track::Sender;
+use super::track::{End as Ending, Sender};
 use super::verdict::{DropReason, PassReason, Verdict};
 
 impl Engine {
@@ -28,6 +30,7 @@ impl Engine {
             Ok(hop) => hop,
             Err(verdict) => return verdict,
         };
+        let reply = reply.or_else(|| self.begin_outwards(now, frame, seen));
         match reply {
             Some(id) => self.translate_back(now, frame, seen, id, hop),
             None if self.is_stray(seen, frame) => {
@@ -43,7 +46,7 @@ impl Engine {
 
     /// The connection that a packet of a real server answers.
     fn find_reply(&self, seen: &Seen) -> Option<ConnectionId> {
-        if self.services.is_empty() || !proto::is_supported(seen.parts.protocol) {
+        if self.services.is_empty() || !proto::is_balanced(&seen.parts) {
             return None;
         }
         let ends = ends(&seen.parts)?;
@@ -53,11 +56,10 @@ impl Engine {
     /// Whether the packet would be lost if we did not forward it: nobody else sees it, or the
     /// guard keeps it from the kernel because it comes from a masqueraded server.
     pub(super) fn is_routed_by_us(&self, seen: &Seen) -> bool {
-        let parts = &seen.parts;
+        let (parts, masqueraded) = (&seen.parts, self.services.masqueraded());
         seen.routed_by_us
-            || self.services.is_masqueraded(parts.family, parts.protocol, parts.source, parts.source_port())
-            || (parts.is_fragment() || seen.original.is_some())
-                && self.services.has_masqueraded_address(parts.family, parts.source)
+            || masqueraded.covers(parts.family, parts.protocol, parts.source, parts.source_port())
+            || (parts.is_fragment() || seen.original.is_some()) && masqueraded.has_address(parts.family, parts.source)
     }
 
     /// What a router does first: find the way, see that TTL and size allow it, count the TTL down.
@@ -91,17 +93,32 @@ impl Engine {
     /// Gives a real server's packet the virtual address as its source.
     fn translate_back(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, id: ConnectionId, hop: NextHop) -> Verdict {
         let Some(connection) = self.connections.get(id) else { return Verdict::Pass(PassReason::NotVirtual) };
-        let (destination, method) = (connection.destination, connection.flags.method());
+        let (destination, flags) = (connection.destination, connection.flags);
         let end = (connection.virtual_address, connection.virtual_port);
-        if method == ForwardingMethod::Masquerading
-            && let Err(reason) = nat::rewrite(frame, &seen.parts, End::Source, end)
-        {
-            return Verdict::Drop(reason);
+        let mut parts = seen.parts;
+        if flags.method() == ForwardingMethod::Masquerading {
+            if is_watched(flags) {
+                match self.hear_server(now, frame, seen, id) {
+                    Ok(edited) => parts = edited,
+                    Err(reason) => return Verdict::Drop(reason),
+                }
+            }
+            if let Err(reason) = nat::rewrite(frame, &parts, End::Source, end) {
+                return Verdict::Drop(reason);
+            }
         }
         options::record_route4(frame, seen, end.0);
-        self.count_packet(destination, Sender::Server, seen.parts.length);
-        self.follow(id, Sender::Server, seen.parts.transport(frame.packet()));
+        self.count_packet(destination, Sender::Server, parts.length);
+        if proto::has_states(parts.protocol) {
+            self.follow(id, Sender::Server, parts.transport(frame.packet()));
+        }
         self.touch(now, id);
+        if is_watched(flags) {
+            return self.send_watched(frame, seen, &parts, id, hop);
+        }
+        if flags.has(ConnFlags::ONE_PACKET) {
+            self.forget(id, Ending::Expired);
+        }
         self.send(frame, seen, seen.parts.family, hop)
     }
 
@@ -118,6 +135,6 @@ impl Engine {
             Protocol::UDP => false,
             _ => return false,
         };
-        !ends && self.services.is_masqueraded(parts.family, parts.protocol, parts.source, parts.source_port())
+        !ends && self.services.masqueraded().has(parts.family, parts.protocol, parts.source, parts.source_port())
     }
 }

@@ -100,7 +100,7 @@ impl Engine {
 
         let call_ids = &self.call_ids;
         let template = self.connections.find_template(&key, |id| call_ids.get(&id).map(|known| &**known) == call_id);
-        let (template, destination) = match template.and_then(|id| Some((id, self.valid_template(id)?))) {
+        let (template, destination) = match template.and_then(|id| Some((id, self.valid_template(id, None)?))) {
             Some(known) => known,
             None => {
                 let destination = self
@@ -136,14 +136,16 @@ impl Engine {
         Ok(id)
     }
 
-    /// The destination of a template that may still be used; one that may not is made unfindable.
-    fn valid_template(&mut self, id: ConnectionId) -> Option<DestinationId> {
+    /// The destination of a template that may still be used, and names `wanted` where that is
+    /// given; one that may not is made unfindable.
+    pub(super) fn valid_template(&mut self, id: ConnectionId, wanted: Option<DestinationId>) -> Option<DestinationId> {
         let destination_id = self.connections.get(id)?.destination;
         let destination = destination_id.and_then(|id| self.services.destinations.get(id));
         let quiescent = self.settings.expire_quiescent_template != 0;
         if let Some(destination) = destination
             && destination.available
             && !(quiescent && destination.weight == 0)
+            && wanted.is_none_or(|wanted| destination_id == Some(wanted))
         {
             return destination_id;
         }
@@ -176,6 +178,7 @@ impl Engine {
         if let Some(entry) = self.services.destinations.get_mut(destination) {
             track::bind(entry, &mut connection);
         }
+        self.watch(&mut connection);
         self.connections.insert(now, connection).map_err(|_| NoConnection::Refused(DropReason::TableFull))
     }
 

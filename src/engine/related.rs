@@ -9,6 +9,7 @@ use crate::wire::transport::icmp;
 use crate::wire::{Dissected, FragmentPart, Frame};
 
 use super::Engine;
+use super::admit;
 use super::classify::Seen;
 use super::conn::TupleKey;
 use super::forward::nat;
@@ -51,8 +52,7 @@ pub(super) fn quoted(parts: &Dissected, packet: &[u8]) -> Option<Quoted> {
         Family::V4 => later && matches!(inner.protocol, Protocol::AH | Protocol::ESP),
         Family::V6 => later,
     };
-    (proto::is_supported(inner.protocol) && !unusable)
-        .then_some(Quoted { parts: inner, at: parts.transport + icmp::LENGTH })
+    (proto::is_balanced(&inner) && !unusable).then_some(Quoted { parts: inner, at: parts.transport + icmp::LENGTH })
 }
 
 /// Whether an ICMP message's checksum is right, as far as it can be told.
@@ -95,8 +95,10 @@ impl Engine {
             return Verdict::Drop(DropReason::TransportTruncated);
         };
         let family = inner.parts.family;
-        let service = self.services.find(family, seen.mark, protocol, source.0, source.1);
-        let Some(service) = service.filter(|_| protocol != Protocol::AH && protocol != Protocol::ESP) else {
+        // Neither begins a connection with its own packets either.
+        let begins = !matches!(inner.parts.protocol, Protocol::AH | Protocol::ESP);
+        let service = self.services.find(family, seen.mark, protocol, source.0, source.1).filter(|_| begins);
+        let Some(service) = service.filter(|_| admit::check_source_port(destination.1).is_ok()) else {
             return self.leave_to_host(now, frame, seen, PassReason::NotFirst, Kept::No);
         };
         if let Err(verdict) = self.defences.check_attempt() {
@@ -130,7 +132,7 @@ impl Engine {
         let reply = inner.and_then(|inner| Some((inner, self.reply_of(&inner)?)));
         let ours = reply.is_some()
             || seen.routed_by_us
-            || self.services.has_masqueraded_address(seen.parts.family, seen.parts.source);
+            || self.services.masqueraded().has_address(seen.parts.family, seen.parts.source);
         if !ours {
             return Verdict::Pass(PassReason::NotVirtual);
         }

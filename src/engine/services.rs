@@ -14,6 +14,7 @@ use crate::table::{
     ServiceKey, Settings, TunnelKind,
 };
 
+use super::masqueraded::{Helped, Masqueraded, release};
 use super::sched::{Pool, Scheduler};
 use super::server::{Destination, Destinations, ServerList, Tally, Told};
 
@@ -91,12 +92,13 @@ pub struct Services {
     next_trash_scan: Option<Tick>,
     /// How many services each virtual address has.
     virtual_addresses: Map<(Family, Address), u32>,
-    /// Ends of masquerading destinations, with how many destinations have them.
-    masqueraded: Map<AddressKey, u32>,
-    /// The same, by address alone.
-    masqueraded_addresses: Map<(Family, Address), u32>,
+    masqueraded: Masqueraded,
+    /// Virtual ports on which FTP is helped.
+    helped_ports: Vec<Port>,
     port_zero_services: usize,
     ftp_services: usize,
+    /// Services with a persistence engine.
+    engine_services: usize,
     /// Everything counted since the start.
     pub total: Tally,
     told: Told,
@@ -104,12 +106,9 @@ pub struct Services {
     order_key: u8,
 }
 
-/// Lowest port that counts as unprivileged: data connections of passive FTP go there.
-const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
-
 impl Services {
     pub fn new(seed: u64) -> Services {
-        Services { seed, ..Services::default() }
+        Services { seed, helped_ports: vec![Port::FTP], ..Services::default() }
     }
 
     // -- lookups
@@ -206,21 +205,52 @@ impl Services {
         let exact = |port: Port| self.by_address.get(&(family, protocol, address, port)).copied();
         exact(port)
             .or_else(|| {
-                let ftp_data = port == Port::FTP_DATA || port.0 >= FIRST_UNPRIVILEGED_PORT;
+                let ftp_data = port == Port::FTP_DATA || port >= Port::FIRST_UNPRIVILEGED;
                 (protocol == Protocol::TCP && self.ftp_services > 0 && ftp_data).then(|| exact(Port::FTP)).flatten()
             })
             .or_else(|| (self.port_zero_services > 0).then(|| exact(Port::ANY)).flatten())
     }
 
-    /// Whether a masquerading destination has this end. Services by mark count for every protocol.
-    pub fn is_masqueraded(&self, family: Family, protocol: Protocol, address: Address, port: Port) -> bool {
-        let has = |protocol: Protocol, port: Port| self.masqueraded.contains_key(&(family, protocol, address, port));
-        !self.masqueraded.is_empty() && [protocol, Protocol::IP].iter().any(|&p| has(p, port) || has(p, Port::ANY))
+    /// The ends of masquerading destinations.
+    pub fn masqueraded(&self) -> &Masqueraded {
+        &self.masqueraded
     }
 
-    /// Whether a masquerading destination has this address, on whatever port.
-    pub fn has_masqueraded_address(&self, family: Family, address: Address) -> bool {
-        self.masqueraded_addresses.contains_key(&(family, address))
+    /// Chooses the virtual ports on which FTP is helped, while there are no services.
+    pub fn set_helped_ports(&mut self, ports: &[Port]) {
+        self.helped_ports = ports.to_vec();
+    }
+
+    /// Whether FTP is helped on a virtual port.
+    pub fn is_helped_port(&self, port: Port) -> bool {
+        self.helped_ports.contains(&port)
+    }
+
+    /// Whether connections of a service are listened to by a helper, where they are masqueraded.
+    pub fn is_helped(&self, service: &ServiceKey) -> bool {
+        helped(&self.helped_ports, service) == Helped::Yes
+    }
+
+    /// A service with a persistence engine and its masquerading destination that this is the end
+    /// of: its real servers may begin connections themselves.
+    pub fn beginner(
+        &self,
+        family: Family,
+        protocol: Protocol,
+        address: Address,
+        port: Port,
+    ) -> Option<(ServiceId, DestinationId)> {
+        if self.engine_services == 0 || !self.masqueraded.has(family, protocol, address, port) {
+            return None;
+        }
+        let key = DestinationKey { address: address.to_ip(family), port };
+        self.order.iter().find_map(|&id| {
+            let service = self.get(id).filter(|service| service.engine.is_some())?;
+            let carries = matches!(service.key, ServiceKey::Address { protocol: own, .. } if own == protocol);
+            let destination = *service.by_key.get(&key).filter(|_| carries)?;
+            let masquerading = self.destinations.get(destination)?.method == ForwardingMethod::Masquerading;
+            masquerading.then_some((id, destination))
+        })
     }
 
     // -- changes
@@ -254,6 +284,7 @@ impl Services {
             config,
         };
         service.config.flags = service.flags;
+        self.engine_services += usize::from(engine.is_some());
         bind(&mut service, &mut self.destinations);
         let id = match self.free.pop() {
             Some(id) => {
@@ -291,6 +322,8 @@ impl Services {
         let seed = self.next_seed();
         let Some(service) = self.slots.get_mut(id.index()).and_then(Option::as_mut) else { return Err(Errno::ESRCH) };
         service.flags = ServiceFlags(config.flags.0 | ServiceFlags::HASHED);
+        self.engine_services -= usize::from(service.engine.is_some());
+        self.engine_services += usize::from(engine.is_some());
         service.engine = engine;
         service.config = config;
         service.config.flags = service.flags;
@@ -315,6 +348,7 @@ impl Services {
             }
         }
         self.free.push(id);
+        self.engine_services -= usize::from(service.engine.is_some());
         self.order.retain(|&other| other != id);
         match *key {
             ServiceKey::Address { protocol, address, port } => {
@@ -443,9 +477,7 @@ impl Services {
         service.by_key.insert(key, destination);
         service.servers.add(destination);
         if config.method == ForwardingMethod::Masquerading {
-            let end = masqueraded_end(&service.key, &key);
-            *self.masqueraded.entry(end).or_default() += 1;
-            *self.masqueraded_addresses.entry((end.0, end.2)).or_default() += 1;
+            self.masqueraded.add(&service.key, &key, helped(&self.helped_ports, &service.key));
         }
         if let Some(scheduler) = &mut service.scheduler {
             scheduler.added(&Pool { destinations: &mut self.destinations, list: &service.servers }, destination);
@@ -466,15 +498,13 @@ impl Services {
         let Some(service) = self.slots.get_mut(id.index()).and_then(Option::as_mut) else { return Err(Errno::ESRCH) };
         let &destination = service.by_key.get(&key).ok_or(Errno::ENOENT)?;
         let Some(entry) = self.destinations.get_mut(destination) else { return Err(Errno::ENOENT) };
-        let end = masqueraded_end(&service.key, &key);
+        let helped = helped(&self.helped_ports, &service.key);
         if entry.method == ForwardingMethod::Masquerading {
-            release(&mut self.masqueraded, end);
-            release(&mut self.masqueraded_addresses, (end.0, end.2));
+            self.masqueraded.remove(&service.key, &key, helped);
         }
         configure(entry, &config, Taken::Edited);
         if config.method == ForwardingMethod::Masquerading {
-            *self.masqueraded.entry(end).or_default() += 1;
-            *self.masqueraded_addresses.entry((end.0, end.2)).or_default() += 1;
+            self.masqueraded.add(&service.key, &key, helped);
         }
         if let Some(scheduler) = &mut service.scheduler {
             scheduler.edited(&Pool { destinations: &mut self.destinations, list: &service.servers }, destination);
@@ -560,9 +590,7 @@ impl Services {
         destination.available = false;
         let key = destination.key;
         if destination.method == ForwardingMethod::Masquerading {
-            let end = masqueraded_end(service, &key);
-            release(&mut self.masqueraded, end);
-            release(&mut self.masqueraded_addresses, (end.0, end.2));
+            self.masqueraded.remove(service, &key, helped(&self.helped_ports, service));
         }
         if self.trash.is_empty() {
             self.next_trash_scan = Some(now + TRASH_SCAN);
@@ -591,22 +619,11 @@ fn unbind(service: &mut Service, destinations: &mut Destinations) {
     }
 }
 
-fn release<K: std::hash::Hash + Eq>(counts: &mut Map<K, u32>, key: K) {
-    if let std::collections::hash_map::Entry::Occupied(mut entry) = counts.entry(key) {
-        *entry.get_mut() -= 1;
-        if *entry.get() == 0 {
-            entry.remove();
-        }
+fn helped(ports: &[Port], service: &ServiceKey) -> Helped {
+    match service {
+        ServiceKey::Address { protocol: Protocol::TCP, port, .. } if ports.contains(port) => Helped::Yes,
+        _ => Helped::No,
     }
-}
-
-/// What replies of a masquerading destination start from.
-fn masqueraded_end(service: &ServiceKey, key: &DestinationKey) -> AddressKey {
-    let protocol = match service {
-        ServiceKey::Address { protocol, .. } => *protocol,
-        ServiceKey::Mark { .. } => Protocol::IP,
-    };
-    (Family::of(&key.address), protocol, key.address.into(), key.port)
 }
 
 fn check_service(

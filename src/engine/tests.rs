@@ -2,8 +2,8 @@
 //!
 //! - [`world`]: an engine on a small network, and [`packet`]: the packets that are put into it.
 //! - [`sound`]: a second, independent parser that judges what comes out.
-//! - `reasons`, `offloads`: tables of single frames; `anything`, `counters`, `nat`: properties.
-//! - `defences`: what floods lead to.
+//! - `reasons`, `offloads`: tables of single frames; `anything`, `counters`, `nat`: properties;
+//!   `ftp`: sessions; `defences`: what floods lead to.
 //! - [`fuzz`]: whatever bytes ask for, changes and time included.
 
 // Fuzzing needs the world and the second parser, not every kind of packet that tests have.
@@ -15,6 +15,7 @@ mod anything;
 mod counters;
 #[cfg(test)]
 mod defences;
+mod ftp;
 pub mod fuzz;
 #[cfg(test)]
 mod nat;

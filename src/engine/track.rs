@@ -105,6 +105,9 @@ impl Engine {
     pub(super) fn forget(&mut self, id: ConnectionId, reason: End) {
         let Some(Removed { connection }) = self.connections.remove(id) else { return };
         self.call_ids.remove(&id);
+        if connection.flags.has(ConnFlags::HELPED | ConnFlags::IN_SEQ | ConnFlags::OUT_SEQ) {
+            self.helper.forget(id);
+        }
         unbind(&mut self.services, &connection);
         if let Some(controller) = connection.controller {
             self.release_controller(controller, reason);

@@ -83,6 +83,7 @@ reasons! {
         SourceRoute = "source-route": "The packet asks for a route of its own, which is refused.",
         MartianSource = "martian-source": "The source address is one that no packet may come from.",
         TransportTruncated = "transport-truncated": "The transport header is not complete.",
+        TransportChecksum = "tcp-checksum": "A segment that a helper must understand has a wrong checksum.",
         IcmpChecksum = "icmp-checksum": "An ICMP message with a wrong checksum.",
         Offload = "offload": "The offload metadata contradicts the frame.",
         ReassemblyOverlap = "fragment-overlap": "Overlapping fragments: the whole datagram is dropped.",

@@ -9,8 +9,8 @@ use crate::host::guard::{Guard, GuardError, GuardRules, Scheme};
 use crate::host::network::View;
 use crate::host::posture::Forwarding;
 use crate::host::responder::Owned;
-use crate::table::ServiceKey;
 use crate::table::network::LinkLayer;
+use crate::table::{ForwardingMethod, ServiceKey};
 
 use super::options::{Options, VipMac};
 
@@ -132,6 +132,9 @@ pub fn wanted(model: &Engine, owned: &[Owned]) -> GuardRules {
         rules.add_service(&key);
         for destination in model.destinations(&key) {
             rules.add_destination(&key, &destination.key, destination.config.method);
+            if destination.config.method == ForwardingMethod::Masquerading && model.service_table().is_helped(&key) {
+                rules.add_data_connections(&key, &destination.key);
+            }
         }
     }
     rules

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use crate::base::Prefix;
+use crate::base::{Port, Prefix};
 use crate::host::virtual_mac::{VirtualMac, VirtualMacError};
 
 /// Connections and templates that the table holds where nothing else is said.
@@ -39,6 +39,12 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = MAXIMUM_CONNECTIONS, value_parser = maximum)]
     pub max_connections: usize,
 
+    /// Virtual ports of NAT services on which FTP's PORT, PASV, EPRT and EPSV are understood, so
+    /// that data connections find their way (what the kernel has module ip_vs_ftp for): at most
+    /// eight, separated by commas, or `off`.
+    #[arg(long, value_name = "PORTS", default_value = "21")]
+    pub ftp_ports: FtpPorts,
+
     /// Take packets from this TUN device instead of Ethernet links: the kernel routes the
     /// virtual addresses into it.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["interface", "gateway_ip"])]
@@ -70,6 +76,32 @@ impl std::str::FromStr for VipMac {
 
     fn from_str(text: &str) -> Result<VipMac, VirtualMacError> {
         if text == "off" { Ok(VipMac::Off) } else { text.parse().map(VipMac::Own) }
+    }
+}
+
+/// Ports that the FTP helper listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FtpPorts(pub Vec<Port>);
+
+/// As many as the kernel's helper takes.
+const MOST_FTP_PORTS: usize = 8;
+
+impl std::str::FromStr for FtpPorts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<FtpPorts, String> {
+        if text == "off" {
+            return Ok(FtpPorts(Vec::new()));
+        }
+        let port = |word: &str| match word.parse() {
+            Ok(port @ 1..) => Ok(Port(port)),
+            _ => Err(format!("`{word}' is no port: a number from 1 to 65535, or `off' for none")),
+        };
+        let ports = text.split(',').map(port).collect::<Result<Vec<Port>, String>>()?;
+        if ports.len() > MOST_FTP_PORTS {
+            return Err(format!("{} ports, where at most {MOST_FTP_PORTS} can be watched", ports.len()));
+        }
+        Ok(FtpPorts(ports))
     }
 }
 
@@ -115,6 +147,15 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ftp_is_watched_on_a_few_ports_or_none() {
+        assert_eq!("21,2121".parse(), Ok(FtpPorts(vec![Port(21), Port(2121)])));
+        assert_eq!("off".parse(), Ok(FtpPorts(Vec::new())));
+        for wrong in ["", "0", "65536", "21,", "21;22", "1,2,3,4,5,6,7,8,9"] {
+            assert!(wrong.parse::<FtpPorts>().is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn addresses_that_no_interface_may_have_are_refused() {

@@ -53,6 +53,7 @@ pub fn run(options: &Options) -> io::Result<()> {
         workers: usize::from(options.workers),
         cores: cores(&options.cores),
         engine: Config { maximum_connections: options.max_connections, seed, host_stack: HostStack::Beside },
+        ftp_ports: options.ftp_ports.0.clone(),
     };
     let permission = Permission {
         by_tun: options.tun.is_some(),
@@ -72,6 +73,7 @@ pub fn run(options: &Options) -> io::Result<()> {
         }
     };
     let mut director = Director::new(clock.now(), workers, options.max_connections);
+    director.set_ftp_ports(&options.ftp_ports.0);
     director.set_network(network);
     surroundings.settle(&mut director);
     let lines = introduction(options, &surroundings, director.fleet().permission.forwarding);

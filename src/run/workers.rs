@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::base::{LinkId, Tick};
+use crate::base::{LinkId, Port, Tick};
 use crate::control::director::Fleet;
 use crate::engine::{Config, Engine};
 use crate::port::PortError;
@@ -29,6 +29,8 @@ pub struct Plan {
     /// Cores to pin them to, in turn; none where they may run anywhere.
     pub cores: Vec<usize>,
     pub engine: Config,
+    /// Ports that the FTP helper listens on.
+    pub ftp_ports: Vec<Port>,
 }
 
 /// All workers, with what decides whether a change is possible here.
@@ -54,7 +56,8 @@ impl Workers {
             let seed = plan.engine.seed.wrapping_add(number as u64);
             let config = Config { seed, maximum_connections: each, ..plan.engine.clone() };
             let reporting = (plan.workers > 1).then(|| sender.clone());
-            let (worker, mailbox) = Worker::new(number, &config, clock, reporting)?;
+            let (mut worker, mailbox) = Worker::new(number, &config, clock, reporting)?;
+            worker.set_ftp_ports(&plan.ftp_ports);
             let core = (!plan.cores.is_empty()).then(|| plan.cores[number % plan.cores.len()]);
             let thread = std::thread::Builder::new().name(format!("ulvs-worker-{number}")).spawn(move || {
                 if let Some(core) = core {

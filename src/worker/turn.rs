@@ -17,7 +17,7 @@ use std::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::base::{LinkId, Tick};
+use crate::base::{self, LinkId, Tick};
 use crate::engine::{Config, DropReason, Egress, Engine, Verdict};
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
@@ -106,6 +106,11 @@ impl Worker {
             next_complaint: Tick::ZERO,
         };
         Ok((worker, mailbox))
+    }
+
+    /// Has the engine's FTP helper listen on these virtual ports; before it starts.
+    pub fn set_ftp_ports(&mut self, ports: &[base::Port]) {
+        self.engine.set_ftp_ports(ports);
     }
 
     /// Works until it is told to stop.

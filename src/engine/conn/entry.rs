@@ -15,10 +15,18 @@ impl ConnFlags {
     pub const NO_OUTPUT: u32 = 0x0080;
     /// Counts as inactive at its destination.
     pub const INACTIVE: u32 = 0x0100;
+    /// The numbers of the server's stream are changed on their way.
+    pub const OUT_SEQ: u32 = 0x0200;
+    /// The numbers of the client's stream are changed on their way.
+    pub const IN_SEQ: u32 = 0x0400;
     /// The client's port is not known yet.
     pub const NO_CLIENT_PORT: u32 = 0x0800;
     pub const TEMPLATE: u32 = 0x1000;
     pub const ONE_PACKET: u32 = 0x2000;
+    /// The kernel's connection tracking would know it: a helper's, or one that was announced there.
+    pub const TRACKED: u32 = 0x1_0000;
+    /// A helper listens to it (our own bit; those of synchronisation are the lower 16).
+    pub const HELPED: u32 = 0x2_0000;
 
     #[inline]
     pub fn has(self, bit: u32) -> bool {

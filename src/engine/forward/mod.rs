@@ -12,6 +12,7 @@ use crate::wire::transport::{tcp, udp};
 use crate::wire::{Frame, offload::Segmentation};
 
 use super::Engine;
+use super::app::is_watched;
 use super::classify::Seen;
 use super::emit::Complaint;
 use super::fragments::finish_checksum;
@@ -31,6 +32,9 @@ impl Engine {
     ) -> Verdict {
         let Some(connection) = self.connections.get(id) else { return Verdict::Drop(DropReason::NoDestination) };
         match connection.flags.method() {
+            ForwardingMethod::Masquerading if is_watched(connection.flags) => {
+                self.forward_watched(now, frame, seen, id)
+            }
             ForwardingMethod::Masquerading => {
                 let end = (connection.destination_address, connection.destination_port);
                 self.forward_rewritten(now, frame, seen, id, |frame| {
@@ -110,7 +114,7 @@ impl Engine {
     }
 
     /// The way to a connection's real server; the client is told where there is none.
-    fn hop_to_server(
+    pub(super) fn hop_to_server(
         &mut self,
         now: Tick,
         frame: &mut Frame,
@@ -131,7 +135,7 @@ impl Engine {
     }
 
     /// What every packet to a real server must pass: TTL and MTU. The TTL is counted down.
-    fn pass_gate(
+    pub(super) fn pass_gate(
         &mut self,
         now: Tick,
         frame: &mut Frame,

@@ -4,8 +4,9 @@
 pub mod sctp;
 pub mod tcp;
 
-use crate::base::Protocol;
+use crate::base::{Family, Protocol};
 use crate::table::Timeouts;
+use crate::wire::Dissected;
 
 /// Which way a packet goes, as far as the state tables care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +19,18 @@ pub enum Direction {
     InputOnly,
 }
 
-/// The protocols that ip_vs balances or follows.
-pub fn is_supported(protocol: Protocol) -> bool {
+/// Whether a packet may belong to a connection: the protocols that ip_vs balances or follows. An
+/// authentication header of IPv6 counts for what stands behind it; alone it is none.
+pub fn is_balanced(parts: &Dissected) -> bool {
+    is_supported(parts.protocol) && !(parts.family == Family::V6 && parts.protocol == Protocol::AH)
+}
+
+/// Whether a packet moves the state of its connection: AH and ESP only keep one alive.
+pub fn has_states(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::SCTP)
+}
+
+fn is_supported(protocol: Protocol) -> bool {
     matches!(protocol, Protocol::TCP | Protocol::UDP | Protocol::SCTP | Protocol::ESP | Protocol::AH)
 }
 

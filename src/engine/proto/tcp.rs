@@ -67,6 +67,11 @@ impl State {
     }
 }
 
+/// Whether a connection in the state of this number has nothing more to say.
+pub fn is_over(state: u8) -> bool {
+    matches!(State::from_number(state), Some(TimeWait | Close))
+}
+
 /// Which of two state tables applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Table {

@@ -171,6 +171,14 @@ const DROPS: &[Cause<DropReason>] = &[
         error[23] ^= 1;
         provoke(world, ETH1, &error)
     }),
+    ("a segment of an FTP control connection, one bit wrong", DropReason::TransportChecksum, || {
+        let mut world = World::new();
+        world.serve(service(Protocol::TCP, VIP, 21), (SERVER, 21), ForwardingMethod::Masquerading);
+        world.request(&request(21, SYN).bytes());
+        let mut packet = request(21, ACK).bytes();
+        packet[44] ^= 1;
+        provoke(world, ETH0, &packet)
+    }),
     ("a super-frame of segments of no bytes, to be cut for a tunnel", DropReason::Offload, || {
         let mut world = tunneled((SERVER, 80), ipip());
         let offload = Offload { segmentation: Segmentation::Tcp4 { ecn: false }, ..Offload::NONE };

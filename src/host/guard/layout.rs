@@ -14,7 +14,7 @@
 //! the EtherType is compared where the frame has it. `Hooks` needs neither the ingress hook nor
 //! routing look-ups in rules: the forward hook sees only what is in transit.
 
-use crate::base::Family;
+use crate::base::{Family, Port, Protocol};
 use crate::host::nftables::expression::{self, Base, Comparison, Expression, Meta, Register, Verdict};
 use crate::host::nftables::{Attributes, Batch, Command, OWNER_FLAG, TableFamily, attribute};
 
@@ -191,6 +191,7 @@ pub fn set_name(kind: SetKind, ip: Family) -> &'static str {
         SetKind::Owned => ["owned4", "owned6"],
         SetKind::Services => ["services4", "services6"],
         SetKind::ServiceWildcards => ["service_wildcards4", "service_wildcards6"],
+        SetKind::DataServices => ["data_services4", "data_services6"],
         SetKind::RealServers => ["real_servers4", "real_servers6"],
         SetKind::Replies => ["replies4", "replies6"],
         SetKind::ReplyWildcards => ["reply_wildcards4", "reply_wildcards6"],
@@ -237,7 +238,15 @@ fn request_rules(ip: Family) -> Vec<Vec<Expression<'static>>> {
         rule.push(Expression::Verdict(Verdict::Drop));
         rule
     };
-    vec![drop_in(SetKind::Owned), drop_in(SetKind::Services), drop_in(SetKind::ServiceWildcards), vec![jump(marks(ip))]]
+    let mut data = to_data_port().to_vec();
+    data.extend(drop_in(SetKind::DataServices));
+    vec![
+        drop_in(SetKind::Owned),
+        drop_in(SetKind::Services),
+        drop_in(SetKind::ServiceWildcards),
+        data,
+        vec![jump(marks(ip))],
+    ]
 }
 
 fn reply_rules(ip: Family, scheme: Scheme) -> Vec<Vec<Expression<'static>>> {
@@ -288,6 +297,18 @@ fn key(ip: Family, address: u32, port: u32, kind: SetKind) -> Vec<Expression<'st
         load.push(Expression::Payload { base: Base::Transport, offset: port, length: 2, to: protocol.behind(1) });
     }
     load
+}
+
+/// A TCP segment to a port that FTP's data connections may have.
+fn to_data_port() -> [Expression<'static>; 4] {
+    const FIRST_PORT: [u8; 2] = Port::FIRST_UNPRIVILEGED.0.to_be_bytes();
+    let register = Register::FIRST;
+    [
+        Expression::Meta { key: Meta::TransportProtocol, to: register },
+        Expression::Compare { register, comparison: Comparison::Equal, value: &[Protocol::TCP.0] },
+        Expression::Payload { base: Base::Transport, offset: 2, length: 2, to: register },
+        Expression::Compare { register, comparison: Comparison::AtLeast, value: &FIRST_PORT },
+    ]
 }
 
 /// A fragment that is not the first, which carries no ports.

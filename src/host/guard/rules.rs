@@ -39,6 +39,8 @@ pub struct GuardRules {
     pub owned: BTreeSet<IpAddr>,
     /// Virtual services: packets to them.
     pub services: BTreeSet<Endpoint>,
+    /// Virtual addresses of FTP services: segments to the ports that data connections have.
+    pub data_services: BTreeSet<IpAddr>,
     /// NATed real servers: packets from them on their way through this host.
     pub real_servers: BTreeSet<Endpoint>,
     /// The mark rules in the operator's order; the last that matches counts.
@@ -53,6 +55,9 @@ impl GuardRules {
         match *service {
             ServiceKey::Address { protocol, address, port } => {
                 self.services.insert(Endpoint { address, protocol, port });
+                if protocol == Protocol::TCP && port == Port::FTP {
+                    self.add_data_ports(address, Port::FTP_DATA);
+                }
             }
             ServiceKey::Mark { family, mark } => {
                 self.mark_services.insert((family, mark));
@@ -75,6 +80,19 @@ impl GuardRules {
         }
     }
 
+    /// Adds the data connections of an FTP service through NAT: a server's may come from any port,
+    /// and a client's go to any that is not a well-known one.
+    pub fn add_data_connections(&mut self, service: &ServiceKey, destination: &DestinationKey) {
+        let ServiceKey::Address { protocol, address, port } = *service else { return };
+        self.add_data_ports(address, Port(port.0.saturating_sub(1)));
+        self.real_servers.insert(Endpoint { address: destination.address, protocol, port: Port::ANY });
+    }
+
+    fn add_data_ports(&mut self, address: IpAddr, active: Port) {
+        self.data_services.insert(address);
+        self.services.insert(Endpoint { address, protocol: Protocol::TCP, port: active });
+    }
+
     /// What the sets must gain and lose for `self` to hold where `before` did. Both are in order,
     /// so this takes one walk over each.
     pub fn difference(&self, before: &GuardRules) -> SetChanges {
@@ -84,6 +102,12 @@ impl GuardRules {
         }
         for &address in before.owned.difference(&self.owned) {
             changes.removed.put(SetKind::Owned, &Endpoint::all_of(address));
+        }
+        for &address in self.data_services.difference(&before.data_services) {
+            changes.added.put(SetKind::DataServices, &Endpoint::all_of(address));
+        }
+        for &address in before.data_services.difference(&self.data_services) {
+            changes.removed.put(SetKind::DataServices, &Endpoint::all_of(address));
         }
         let exact = |endpoint: &Endpoint, kind: SetKind, wildcard: SetKind| {
             if endpoint.port.is_any() { wildcard } else { kind }
@@ -173,6 +197,8 @@ pub enum SetKind {
     Services,
     /// Destination address, protocol.
     ServiceWildcards,
+    /// Destination address, of segments to a port that is not a well-known one.
+    DataServices,
     /// Source address.
     RealServers,
     /// Source address, protocol, source port.
@@ -184,10 +210,11 @@ pub enum SetKind {
 }
 
 impl SetKind {
-    pub const ALL: [SetKind; 7] = [
+    pub const ALL: [SetKind; 8] = [
         SetKind::Owned,
         SetKind::Services,
         SetKind::ServiceWildcards,
+        SetKind::DataServices,
         SetKind::RealServers,
         SetKind::Replies,
         SetKind::ReplyWildcards,
@@ -195,7 +222,7 @@ impl SetKind {
     ];
 
     pub fn has_protocol(self) -> bool {
-        !matches!(self, SetKind::Owned | SetKind::RealServers)
+        !matches!(self, SetKind::Owned | SetKind::DataServices | SetKind::RealServers)
     }
 
     pub fn has_port(self) -> bool {
@@ -410,6 +437,30 @@ mod tests {
         assert_eq!(count(SetKind::ReplyWildcards, Family::V4), 3);
         assert_eq!(count(SetKind::ReplyProtocols, Family::V4), 4);
         assert_eq!(rules.mark_services, [(Family::V4, 7)].into());
+    }
+
+    #[test]
+    fn data_connections_of_ftp_are_kept_as_well() {
+        let ftp = ServiceKey::Address { protocol: Protocol::TCP, address: ip("10.9.9.9"), port: Port::FTP };
+        let server = DestinationKey { address: ip("172.16.0.1"), port: Port::FTP };
+        let mut direct = GuardRules::default();
+        direct.add_service(&ftp);
+        let mut nat = direct.clone();
+        nat.add_destination(&ftp, &server, ForwardingMethod::Masquerading);
+        nat.add_data_connections(&ftp, &server);
+        let count = |rules: &GuardRules, kind| {
+            let changes = rules.difference(&GuardRules::default());
+            changes.added.by_set.get(&(kind, Family::V4)).map_or(0, HashSet::len)
+        };
+        for rules in [&direct, &nat] {
+            assert_eq!(count(rules, SetKind::Services), 2, "21 and 20");
+            assert_eq!(count(rules, SetKind::DataServices), 1);
+        }
+        assert_eq!(count(&direct, SetKind::ReplyWildcards), 0);
+        assert_eq!((count(&nat, SetKind::Replies), count(&nat, SetKind::ReplyWildcards)), (1, 1));
+        let back = direct.difference(&nat).removed;
+        assert_eq!(back.by_set.get(&(SetKind::ReplyWildcards, Family::V4)).map(HashSet::len), Some(1));
+        assert_eq!(back.by_set.get(&(SetKind::DataServices, Family::V4)), None);
     }
 
     #[test]
