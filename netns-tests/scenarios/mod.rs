@@ -40,6 +40,7 @@ scenarios! {
     n20_tun_way_in "20-tun-way-in"
     n21_lab "21-lab"
     n22_kernel_selftest "22-kernel-selftest"
+    n23_ftp "23-ftp"
     n30_address_taken "30-address-taken"
     n40_settings "40-settings"
 }
