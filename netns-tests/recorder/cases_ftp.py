@@ -1,7 +1,7 @@
 """The FTP helper (module ip_vs_ftp): data connections announced on control connections of NAT services."""
 from common import *
 from scapy.all import IPv6ExtHdrDestOpt
-sh("modprobe ip_vs_ftp")
+sh("modprobe ip_vs_ftp")  # It stays: whatever is recorded later in the same machine has it too.
 LONG = "10.109.109.109"
 
 class Ftp:

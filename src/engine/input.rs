@@ -29,6 +29,12 @@ pub(super) enum Carried {
 impl Engine {
     /// The stages after classification, for a whole packet.
     pub(super) fn process(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
+        if self.settings.nat_icmp_send != 0
+            && seen.target != Target::Transit
+            && let Some(verdict) = self.refuse_stray(now, frame, seen)
+        {
+            return verdict;
+        }
         match seen.target {
             Target::Virtual => self.input(now, frame, seen),
             Target::Own => self.own(now, frame, seen),

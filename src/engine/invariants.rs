@@ -24,6 +24,10 @@ impl Engine {
         for id in self.call_ids.keys() {
             assert!(self.connections.get(*id).is_some_and(|c| c.is_template()), "a Call-ID of no template: {id:?}");
         }
+        for id in self.helper.sessions() {
+            let watched = |flags: ConnFlags| flags.has(ConnFlags::HELPED | ConnFlags::IN_SEQ | ConnFlags::OUT_SEQ);
+            assert!(self.connections.get(id).is_some_and(|c| watched(c.flags)), "a session of no connection: {id:?}");
+        }
         assert!(self.reassembler.is_some(), "the reassembler is back in its place");
     }
 

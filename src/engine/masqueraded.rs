@@ -10,7 +10,7 @@ use crate::table::{DestinationKey, ServiceKey};
 type Counts<K> = HashMap<K, u32, BuildHasherDefault<DefaultHasher>>;
 
 /// Counts of the masquerading destinations that have an end, an address, or speak FTP.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Masqueraded {
     ends: Counts<(Family, Protocol, Address, Port)>,
     addresses: Counts<(Family, Address)>,

@@ -122,6 +122,16 @@ impl Engine {
         self.send(frame, seen, seen.parts.family, hop)
     }
 
+    /// Refuses a real server's packet to an address of this host, where it answers no connection.
+    #[cold]
+    pub(super) fn refuse_stray(&mut self, now: Tick, frame: &Frame, seen: &Seen) -> Option<Verdict> {
+        if !self.is_stray(seen, frame) || self.find_reply(seen).is_some() {
+            return None;
+        }
+        self.tell_sender(now, frame, seen, Complaint::PortUnreachable);
+        Some(Verdict::Drop(DropReason::ServerTold))
+    }
+
     /// Whether a real server's packet without connection is to be refused (`nat_icmp_send`).
     fn is_stray(&self, seen: &Seen, frame: &Frame) -> bool {
         let parts = &seen.parts;

@@ -11,13 +11,13 @@ use crate::wire::{Dissected, FragmentPart, Frame};
 use super::Engine;
 use super::admit;
 use super::classify::Seen;
-use super::conn::TupleKey;
+use super::conn::{ConnFlags, TupleKey};
 use super::forward::nat;
 use super::input::{Carried, Ends, Kept, ends};
 use super::pick::{NoConnection, Wanted};
 use super::proto;
 use super::sched::Request;
-use super::track::Sender;
+use super::track::{End as Ending, Sender};
 use super::verdict::{DropReason, PassReason, Verdict};
 
 pub(super) fn is_icmp(parts: &Dissected) -> bool {
@@ -119,7 +119,13 @@ impl Engine {
             request: Request { family, source: destination.0, destination: destination.0, source_port: destination.1 },
         };
         match self.schedule(now, service, &wanted) {
-            Ok(id) => self.send_error_in(now, frame, seen, inner, id),
+            Ok(id) => {
+                let verdict = self.send_error_in(now, frame, seen, inner, id);
+                if self.connections.get(id).is_some_and(|connection| connection.flags.has(ConnFlags::ONE_PACKET)) {
+                    self.forget(id, Ending::Expired);
+                }
+                verdict
+            }
             Err(NoConnection::Refused(reason)) => Verdict::Drop(reason),
             Err(NoConnection::NoDestination) => Verdict::Drop(DropReason::IcmpUnscheduled),
         }

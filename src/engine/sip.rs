@@ -1,5 +1,9 @@
 //! Finding the Call-ID of a SIP message (RFC 3261), which the `sip` persistence engine
 //! recognises calls by.
+//!
+//! The spelling that is accepted is the kernel's. A header begins behind a line's end, which the
+//! start line needs and the body has as well; the first that looks like a Call-ID is the only one
+//! that is looked at.
 
 use crate::base::Protocol;
 use crate::wire::transport::udp;
@@ -7,29 +11,81 @@ use crate::wire::transport::udp;
 /// Longest Call-ID that can be remembered (one byte of length in synchronisation messages).
 const LONGEST: usize = 255;
 
+const NAME: &[u8] = b"call-id";
+
 /// The Call-ID in a UDP datagram; `None` when there is none that ends with its line, or it is
 /// too long, or the packet is not UDP.
 pub(super) fn call_id(protocol: Protocol, segment: &[u8]) -> Option<&[u8]> {
     if protocol != Protocol::UDP {
         return None;
     }
-    let message = segment.get(udp::LENGTH..)?;
-    let mut rest = message;
+    let text = behind_colon(header(segment.get(udp::LENGTH..)?)?)?;
+    let length = value_length(text);
+    let ends = matches!(text.get(length), Some(b'\r' | b'\n'));
+    (length > 0 && length <= LONGEST && ends).then(|| &text[..length])
+}
+
+/// What follows the name of the first header that is a Call-ID, long or compact.
+fn header(message: &[u8]) -> Option<&[u8]> {
+    let mut at = 0;
     loop {
-        // The request or status line comes first; headers follow, one a line.
-        let line_end = rest.iter().position(|&byte| byte == b'\n')?;
-        rest = &rest[line_end + 1..];
-        let line = &rest[..rest.iter().position(|&byte| byte == b'\r' || byte == b'\n')?];
-        if line.is_empty() {
-            return None;
+        // One line's end; of an empty line behind it the next turn sees the other half.
+        at += message.get(at..)?.iter().position(|byte| matches!(byte, b'\r' | b'\n'))?;
+        at += if message[at..].starts_with(b"\r\n") { 2 } else { 1 };
+        let line = message.get(at..)?;
+        if line.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)) {
+            return Some(&line[NAME.len()..]);
         }
-        let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
-        let name = line[..colon].trim_ascii();
-        if name.eq_ignore_ascii_case(b"call-id") || name.eq_ignore_ascii_case(b"i") {
-            let value = line[colon + 1..].trim_ascii();
-            return (!value.is_empty() && value.len() <= LONGEST).then_some(value);
+        if let [b'i' | b'I', next, ..] = line
+            && !is_letter(*next)
+        {
+            return Some(&line[1..]);
         }
+        at += 1;
     }
+}
+
+/// What follows a header's colon and the blanks around it.
+fn behind_colon(text: &[u8]) -> Option<&[u8]> {
+    let rest = skip_blanks(text).strip_prefix(b":")?;
+    Some(skip_blanks(rest)).filter(|rest| !rest.is_empty())
+}
+
+/// Skips blanks, and a line's end that a blank follows: the header goes on.
+fn skip_blanks(text: &[u8]) -> &[u8] {
+    let blanks = |text: &[u8]| text.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(text.len());
+    let text = &text[blanks(text)..];
+    let end = match text {
+        [b'\r', b'\n', ..] => 2,
+        [b'\r' | b'\n', ..] => 1,
+        _ => return text,
+    };
+    match &text[end..] {
+        [b' ' | b'\t', ..] => &text[end + blanks(&text[end..])..],
+        _ => text,
+    }
+}
+
+/// Length of `word` or `word@word`.
+fn value_length(text: &[u8]) -> usize {
+    let word = |text: &[u8]| text.iter().position(|&byte| !is_word(byte)).unwrap_or(text.len());
+    let local = word(text);
+    match text.get(local) {
+        Some(b'@') if local > 0 => match word(&text[local + 1..]) {
+            0 => 0,
+            host => local + 1 + host,
+        },
+        _ => local,
+    }
+}
+
+fn is_word(byte: u8) -> bool {
+    is_letter(byte) || byte.is_ascii_digit() || b"-.!%*_+`'~()<>:\\\"/[]?{}".contains(&byte)
+}
+
+/// A letter of Latin-1, as the kernel has it.
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || (byte >= 0xc0 && byte != 0xd7 && byte != 0xf7)
 }
 
 #[cfg(test)]
@@ -47,15 +103,33 @@ mod tests {
         let message = "INVITE sip:a@b SIP/2.0\r\nVia: x\r\nCall-ID: abc@host\r\n\r\n";
         assert_eq!(call_id(Protocol::UDP, &datagram(message)), Some(&b"abc@host"[..]));
         assert_eq!(call_id(Protocol::UDP, &datagram("OPTIONS x\ni:  7\n")), Some(&b"7"[..]));
+        assert_eq!(call_id(Protocol::UDP, &datagram("OPTIONS x\r\nCALL-ID :\r\n 8\r\n")), Some(&b"8"[..]));
         assert_eq!(call_id(Protocol::TCP, &datagram(message)), None);
     }
 
     #[test]
     fn what_has_no_usable_call_id() {
-        for message in ["", "INVITE x\r\nCall-ID: cut", "INVITE x\r\n\r\nCall-ID: body\r\n", "Call-ID: first\r\n"] {
+        for message in [
+            "",
+            "\r",
+            "\r\n",
+            "INVITE x\r\nCall-ID: cut",
+            "INVITE x\r\nCall-ID: a b\r\n",
+            "INVITE x\r\nCall-ID: a@\r\n",
+            "INVITE x\r\nCall-ID:",
+            "INVITE x\r\nCall-ID\r\n",
+            "Call-ID: first\r\n",
+        ] {
             assert_eq!(call_id(Protocol::UDP, &datagram(message)), None, "{message:?}");
         }
         let long = format!("INVITE x\r\nCall-ID: {}\r\n", "x".repeat(256));
         assert_eq!(call_id(Protocol::UDP, &datagram(&long)), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_are_too_odd(message in "(\r|\n|[ :@i\t]|Call-ID|x|\u{e9}){0,40}") {
+            call_id(Protocol::UDP, &datagram(&message));
+        }
     }
 }

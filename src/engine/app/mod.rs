@@ -62,6 +62,12 @@ pub struct SequenceData {
 }
 
 impl Helper {
+    /// The connections that something is remembered of.
+    #[cfg(any(test, fuzzing))]
+    pub fn sessions(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.sessions.keys().copied()
+    }
+
     /// The connection has gone.
     pub fn forget(&mut self, id: ConnectionId) {
         self.sessions.remove(&id);

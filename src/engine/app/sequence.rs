@@ -116,7 +116,7 @@ impl Difference {
         let old = *field;
         *field = change(u32::from_be_bytes(old)).to_be_bytes();
         // A number at an odd place lies with its bytes exchanged in the sum.
-        let word = |bytes: [u8; 4]| if at % 2 == 0 { bytes } else { [bytes[1], bytes[0], bytes[3], bytes[2]] };
+        let word = |bytes: [u8; 4]| if at.is_multiple_of(2) { bytes } else { [bytes[1], bytes[0], bytes[3], bytes[2]] };
         self.0 = self.0.add_word(!u32::from_ne_bytes(word(old))).add_word(u32::from_ne_bytes(word(*field)));
     }
 }

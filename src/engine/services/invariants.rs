@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::base::{DestinationId, Port};
 use crate::table::ForwardingMethod;
 
-use super::{AddressKey, Map, Services, masqueraded_end};
+use super::{Map, Masqueraded, Services, helped};
 
 impl Services {
     /// # Panics
@@ -17,9 +17,10 @@ impl Services {
         let mut placed: HashSet<DestinationId> = self.trash.values().map(|trashed| trashed.destination).collect();
         assert_eq!(placed.len(), self.trash.len(), "the trash holds each destination once");
         let mut virtual_addresses = Map::default();
-        let mut masqueraded: Map<AddressKey, u32> = Map::default();
+        let (mut masqueraded, mut with_engine) = (Masqueraded::default(), 0);
         for (id, service) in self.order.iter().filter_map(|&id| Some((id, self.get(id)?))) {
             assert_eq!(self.by_key(&service.key), Some(id), "{:?} is found by its key", service.key);
+            with_engine += usize::from(service.engine.is_some());
             if service.mark.is_none() {
                 *virtual_addresses.entry((service.family, service.address)).or_default() += 1u32;
             }
@@ -30,7 +31,7 @@ impl Services {
                 assert!(known.available && known.key == *key && known.service == id, "{key:?} is its service's own");
                 assert!(service.servers.position(destination).is_some(), "{key:?} is in the list");
                 if known.method == ForwardingMethod::Masquerading {
-                    *masqueraded.entry(masqueraded_end(&service.key, key)).or_default() += 1;
+                    masqueraded.add(&service.key, key, helped(&self.helped_ports, &service.key));
                 }
             }
         }
@@ -41,8 +42,7 @@ impl Services {
         assert_eq!(self.port_zero_services, of_port(Port::ANY), "services of port 0");
         assert_eq!(self.ftp_services, of_port(Port::FTP), "services of FTP's port");
         assert_eq!(self.virtual_addresses, virtual_addresses, "virtual addresses");
+        assert_eq!(self.engine_services, with_engine, "services with a persistence engine");
         assert_eq!(self.masqueraded, masqueraded, "ends of masqueraded destinations");
-        let by_address: u32 = self.masqueraded_addresses.values().sum();
-        assert_eq!(by_address, masqueraded.values().sum::<u32>(), "addresses of masqueraded destinations");
     }
 }
