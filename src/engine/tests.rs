@@ -15,6 +15,7 @@ mod anything;
 mod counters;
 #[cfg(test)]
 mod defences;
+#[cfg(test)]
 mod ftp;
 pub mod fuzz;
 #[cfg(test)]
