@@ -69,11 +69,12 @@ def _init(self, name, doc, mtu0=1500, mtu1=1500):
     batch("", [l for p, dev, *_ in devs for l in (f"link add {p} type veth peer name {dev}", f"link set {dev} netns dir")])
     sh("sysctl -qw net.ipv6.conf.c0.disable_ipv6=1 net.ipv6.conf.r0.disable_ipv6=1"); batch("", [f"link set {p} arp off up mtu 9000" for p, *_ in devs])
     sh("ip netns exec dir sysctl -qw " + " ".join(f"net.ipv6.conf.{dev}.{k}=0" for _, dev, *_ in devs for k in ("accept_dad", "router_solicitations")))
-    batch("-n dir", ["link set lo up"] + [l for _, dev, mac, a4, a6, mtu in devs for l in (f"link set {dev} address {mac} mtu {mtu} up", f"addr add {a4} dev {dev}", f"addr add {a6} dev {dev} nodad")])
+    batch("-n dir", ["link set lo up"] + [l for _, dev, mac, a4, a6, mtu in devs for l in (f"link set {dev} address {mac} mtu {mtu} up", f"addr add {a4} dev {dev}", *([f"addr add {a6} dev {dev} nodad"] if mtu >= 1280 else []))])
     sh("ip netns exec dir sh -c 'for d in eth0 eth1; do ethtool -K $d tx off rx off tso off gso off gro off >/dev/null 2>&1; done'; for d in c0 r0; do ethtool -K $d tx off rx off tso off gso off gro off >/dev/null 2>&1; done; true")
-    nb = lambda hosts, dev: [f"neigh replace {a} lladdr {c[2]} nud permanent dev {dev}" for c in hosts for a in c[:2]]
+    six = mtu0 >= 1280 and mtu1 >= 1280  # A link with less has no IPv6.
+    nb = lambda hosts, dev: [f"neigh replace {a} lladdr {c[2]} nud permanent dev {dev}" for c in hosts for a in c[:2 if six else 1]]
     batch("-n dir", [f"addr add {VIP}/32 dev lo", f"addr add {VIP6}/128 dev lo"] + nb([*CLIENTS.values(), CLIENT_GW], "eth0") + nb([*RS.values(), RS_GW], "eth1")
-          + [f"route add default via {CLIENT_GW[0]}", f"route add 192.168.77.0/24 via {RS_GW[0]}", f"route add default via {CLIENT_GW[1]}", f"route add fd77::/64 via {RS_GW[1]}"])
+          + [f"route add default via {CLIENT_GW[0]}", f"route add 192.168.77.0/24 via {RS_GW[0]}", *([f"route add default via {CLIENT_GW[1]}", f"route add fd77::/64 via {RS_GW[1]}"] if six else [])])
     sh("ip netns exec dir sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0 net.ipv4.conf.eth1.rp_filter=0 "
        "net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0 net.ipv4.conf.eth1.send_redirects=0 net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
     self.sock = {}
