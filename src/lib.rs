@@ -57,6 +57,7 @@
 //!        │                                                   └─ engine/admit, engine/pick (engine/sched)
 //!        │                             engine/track ── engine/forward: nat, tunnel, direct route
 //!        │                                             (what FTP says: engine/app)
+//!        │                                             (the server is this host: engine/local_server)
 //!        ├── from a real server ──── engine/output: look up, engine/track, engine/forward/nat
 //!        │                                          (none: engine/begin, for SIP)
 //!        ├── an ICMP error ───────── engine/related (about a tunnel: engine/tunnel_errors)

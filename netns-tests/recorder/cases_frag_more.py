@@ -28,8 +28,8 @@ def case_frag_odd_requests_ipv6(d):
     """The same of IPv6 requests."""
     services(d); odd(d, "C"); d.stats()
 def case_frag_odd_replies_ipv6(d):
-    """The same of IPv6 replies."""
-    services(d); odd(d, "S"); d.stats()
+    """The same of IPv6 replies. (No counters at the end: by then some datagrams may have timed out unseen.)"""
+    services(d); odd(d, "S")
 def case_frag_late(d):
     """Pieces that come after the time of their datagram, and datagrams that are never whole, in both directions and families; the first piece missing, the last, one between."""
     services(d); A, B, C, D = (0, 560, True), (560, 1120, True), (1120, 1680, True), (1680, 2240, False)

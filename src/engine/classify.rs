@@ -1,14 +1,17 @@
 //! First stage: is the frame meant for us, is it whole, and whose address does it go to?
 
-use crate::base::{Address, Family, Mac};
+use crate::base::{Address, Family, LinkId, Mac};
 use crate::table::mark::{MarkFields, mark_of};
 use crate::table::network::LinkLayer;
+use crate::wire::checksum::Checksum;
 use crate::wire::dissect::dissect;
 use crate::wire::fragment::Original;
-use crate::wire::ip::v4;
+use crate::wire::ip::{plain_header, v6};
 use crate::wire::{Dissected, EtherType, Frame, LinkHeader};
 
-use super::options;
+use super::emit::Complaint;
+use super::options::{self, Refusal};
+use super::options6::{self, Judgement};
 use super::verdict::{DropReason, PassReason, Verdict};
 use super::{Engine, HostStack};
 
@@ -31,6 +34,11 @@ pub(super) struct Seen<'a> {
     pub target: Target,
     /// How the packet was cut, when it arrived in fragments.
     pub original: Option<Original<'a>>,
+    /// What stood in the IPv4 header's checksum before its options were changed, and after: the
+    /// kernel quotes such a header with its old checksum.
+    pub stale: Option<[Checksum; 2]>,
+    /// What its sender is to be told is wrong with it; it goes no further.
+    pub wrong: Option<Complaint>,
     /// Nobody else forwards the packet if we do not: it was sent to our virtual MAC, or no
     /// other stack is there.
     pub routed_by_us: bool,
@@ -69,13 +77,9 @@ impl Engine {
         };
         let parts = dissect(family, frame.packet()).map_err(|malformed| Verdict::Drop(malformed.into()))?;
         frame.truncate(parts.length);
-        self.check_addresses(&parts)?;
+        self.check_addresses(&parts, frame.link)?;
         if self.network.is_ceded(family, parts.destination) {
             return Err(Verdict::Pass(PassReason::HostAddress));
-        }
-        let has_options = family == Family::V4 && parts.transport > v4::LENGTH;
-        if has_options {
-            options::check(frame.packet()).map_err(Verdict::Drop)?;
         }
         let mark = self.mark_of(&parts, &link.name);
         let target = if self.services.is_virtual(family, parts.destination) || self.services.has_mark(family, mark) {
@@ -85,15 +89,16 @@ impl Engine {
         } else {
             Target::Transit
         };
-        if has_options && target != Target::Transit {
-            options::record_route(frame.packet_mut(), parts.destination);
-        }
         let routed_by_us = to_virtual_mac || self.host_stack == HostStack::Absent || link.layer == LinkLayer::Ip;
-        Ok(Seen { parts, mark, target, original: None, routed_by_us })
+        let mut seen = Seen { parts, mark, target, original: None, stale: None, wrong: None, routed_by_us };
+        if parts.transport > plain_header(family) {
+            look_beyond_header(frame, &mut seen)?;
+        }
+        Ok(seen)
     }
 
     /// Refuses addresses that no packet may come from, and leaves groups alone.
-    fn check_addresses(&self, parts: &Dissected) -> Result<(), Verdict> {
+    fn check_addresses(&self, parts: &Dissected, link: LinkId) -> Result<(), Verdict> {
         let martian = match parts.family {
             Family::V4 => {
                 let [first, ..] = parts.source.octets4();
@@ -101,7 +106,7 @@ impl Engine {
                     || first == 127
                     || first >= 240
                     || is_multicast(parts.family, parts.source)
-                    || self.network.is_local(parts.family, parts.source)
+                    || (self.network.is_local(parts.family, parts.source) && !self.network.accepts_local(link))
             }
             Family::V6 => is_multicast(parts.family, parts.source),
         };
@@ -142,6 +147,36 @@ impl Engine {
 /// Why a frame to this Ethernet address is left alone.
 fn not_ours(destination: Mac) -> PassReason {
     if destination.is_multicast() { PassReason::LinkMulticast } else { PassReason::OtherHost }
+}
+
+/// IPv4 options, and the IPv6 header that every router looks at.
+#[cold]
+fn look_beyond_header(frame: &mut Frame, seen: &mut Seen) -> Result<(), Verdict> {
+    let wrong = |pointer| Complaint::ParameterProblem { code: 0, pointer };
+    match seen.parts.family {
+        Family::V4 => match options::admit(frame.packet_mut()) {
+            Ok(changed) => {
+                let recorded =
+                    seen.target != Target::Transit && options::record_route(frame.packet_mut(), seen.parts.destination);
+                // On its way through, a packet's route is recorded as it leaves.
+                let to_be_recorded = seen.target == Target::Transit && options::route_has_room(frame.packet());
+                if changed || recorded || to_be_recorded {
+                    seen.stale = options::settle(frame.packet_mut());
+                }
+            }
+            Err(Refusal::SourceRoute) => return Err(Verdict::Drop(DropReason::SourceRoute)),
+            Err(Refusal::Wrong { pointer }) => seen.wrong = Some(wrong(pointer as u32)),
+        },
+        Family::V6 if frame.packet()[v6::NEXT_HEADER] == v6::HOP_BY_HOP => {
+            match options6::judge(frame.packet(), v6::LENGTH) {
+                Judgement::Passes => {}
+                Judgement::Vanishes => return Err(Verdict::Drop(DropReason::IpOptions)),
+                Judgement::Wrong { code, pointer } => seen.wrong = Some(Complaint::ParameterProblem { code, pointer }),
+            }
+        }
+        Family::V6 => {}
+    }
+    Ok(())
 }
 
 pub(super) fn is_multicast(family: Family, address: Address) -> bool {

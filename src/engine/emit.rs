@@ -1,9 +1,11 @@
 //! What the engine sends of its own accord: ICMP errors to whoever sent a packet that cannot go on.
 
-use crate::base::{Address, Family, Tick};
+use crate::base::{Address, Family, Prefix, Tick};
 use crate::table::{NextHop, RouteKind};
+use crate::wire::checksum::{Checksum, Sum};
 use crate::wire::dissect::dissect_quoted;
 use crate::wire::frame::ETHERNET_LENGTH;
+use crate::wire::ip::v4;
 use crate::wire::originate::{Icmpv4Error, Icmpv6Error, Offending, icmpv4_error, icmpv6_error};
 use crate::wire::segment::Unfinished;
 use crate::wire::{Frame, LinkHeader};
@@ -25,7 +27,7 @@ pub(super) enum Complaint {
     TooBig(u32),
     TimeExceeded,
     ReassemblyTime,
-    /// IPv6 only.
+    /// The byte at `pointer` is wrong.
     ParameterProblem {
         code: u8,
         pointer: u32,
@@ -72,10 +74,20 @@ impl Engine {
         let link_length = if frame.link_header() == LinkHeader::None { 0 } else { ETHERNET_LENGTH };
         // What cannot be finished is quoted as it stands.
         let unfinished = Unfinished::of(frame.offload.checksum, link_length).ok().flatten();
-        let offending = Offending { packet: frame.packet(), unfinished };
+        // With the old checksum, as far as it has not been counted down since.
+        let header_checksum = seen
+            .stale
+            .zip(Checksum::read(frame.packet(), v4::CHECKSUM))
+            .map(|([old, new], now)| now.updated(Sum::ZERO.subtract_number(old.number()).add_number(new.number())));
+        let offending = Offending { packet: frame.packet(), unfinished, header_checksum };
         let own = match seen.target {
-            Target::Virtual | Target::Own => Some(parts.destination),
-            Target::Transit => None,
+            Target::Virtual | Target::Own if self.speaks_for(parts.family, parts.destination) => {
+                Some(parts.destination)
+            }
+            // An address that is here for its mark alone is nobody's to speak for. IPv6 sends from
+            // its own instead, IPv4 has nothing to say.
+            Target::Virtual | Target::Own if parts.family == Family::V4 => return,
+            _ => None,
         };
         let Some(length) = self.send_error(now, parts.family, parts.source, own, offending, complaint) else { return };
         // The host's own errors pass the balancer as well: those about a connection whose real
@@ -91,8 +103,18 @@ impl Engine {
     /// Tells the sender of a first fragment that the others never came.
     pub(super) fn tell_reassembly_time(&mut self, now: Tick, family: Family, first: &[u8]) {
         let Ok(parts) = dissect_quoted(family, first) else { return };
-        let own = Some(parts.destination);
+        let own = self.speaks_for(family, parts.destination).then_some(parts.destination);
         self.send_error(now, family, parts.source, own, Offending::from(first), Complaint::ReassemblyTime);
+    }
+
+    /// Whether errors may come from `address`: the host's own, a service's, or one that a mark rule
+    /// names by itself.
+    pub(super) fn speaks_for(&self, family: Family, address: Address) -> bool {
+        let named = || {
+            let single = Prefix::host(address.to_ip(family));
+            self.marks.iter().any(|rule| rule.matching.destinations.contains(&single))
+        };
+        self.services.is_virtual(family, address) || self.network.is_local(family, address) || named()
     }
 
     /// Queues an error to `to`, from `own` or the address that faces `to`; its length.
@@ -113,15 +135,15 @@ impl Engine {
         let identification = self.random.draw() as u16;
         let out = self.outbox.push(Egress { link: hop.link, family, next_hop: hop.address }, LONGEST)?;
         let written = match family {
-            Family::V4 => icmpv4(complaint).map(|error| icmpv4_error(offending, error, own, identification, out)),
-            Family::V6 => icmpv6(complaint, offending.packet).map(|error| icmpv6_error(offending, error, own, out)),
+            Family::V4 => icmpv4_error(offending, icmpv4(complaint), own, identification, out),
+            Family::V6 => icmpv6_error(offending, icmpv6(complaint, offending.packet), own, out),
         };
         match written {
-            Some(Ok(length)) => {
+            Ok(length) => {
                 self.outbox.shorten_last(length);
                 Some(length)
             }
-            _ => {
+            Err(_) => {
                 self.outbox.cancel_last();
                 None
             }
@@ -134,8 +156,8 @@ impl Engine {
     }
 }
 
-fn icmpv4(complaint: Complaint) -> Option<Icmpv4Error> {
-    Some(match complaint {
+fn icmpv4(complaint: Complaint) -> Icmpv4Error {
+    match complaint {
         Complaint::NetUnreachable => Icmpv4Error { kind: 3, code: 0, rest: [0; 4] },
         Complaint::HostUnreachable => Icmpv4Error::HOST_UNREACHABLE,
         Complaint::ProtocolUnreachable => Icmpv4Error::PROTOCOL_UNREACHABLE,
@@ -143,12 +165,14 @@ fn icmpv4(complaint: Complaint) -> Option<Icmpv4Error> {
         Complaint::TooBig(mtu) => Icmpv4Error::fragmentation_needed(mtu.min(u32::from(u16::MAX)) as u16),
         Complaint::TimeExceeded => Icmpv4Error::TIME_EXCEEDED,
         Complaint::ReassemblyTime => Icmpv4Error::REASSEMBLY_TIME_EXCEEDED,
-        Complaint::ParameterProblem { .. } => return None,
-    })
+        Complaint::ParameterProblem { code, pointer } => {
+            Icmpv4Error::parameter_problem(code, pointer.min(u32::from(u8::MAX)) as u8)
+        }
+    }
 }
 
-fn icmpv6(complaint: Complaint, packet: &[u8]) -> Option<Icmpv6Error> {
-    Some(match complaint {
+fn icmpv6(complaint: Complaint, packet: &[u8]) -> Icmpv6Error {
+    match complaint {
         Complaint::NetUnreachable => Icmpv6Error::NO_ROUTE,
         Complaint::HostUnreachable => Icmpv6Error::ADDRESS_UNREACHABLE,
         Complaint::ProtocolUnreachable => Icmpv6Error::protocol_unreachable(packet),
@@ -157,7 +181,7 @@ fn icmpv6(complaint: Complaint, packet: &[u8]) -> Option<Icmpv6Error> {
         Complaint::TimeExceeded => Icmpv6Error::TIME_EXCEEDED,
         Complaint::ReassemblyTime => Icmpv6Error::REASSEMBLY_TIME_EXCEEDED,
         Complaint::ParameterProblem { code, pointer } => Icmpv6Error::parameter_problem(code, pointer),
-    })
+    }
 }
 
 #[cfg(test)]

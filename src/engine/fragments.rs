@@ -4,9 +4,9 @@ use crate::base::{Family, Protocol, Tick};
 use crate::wire::fragment::{Fragments, Original, Piece};
 use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::offload::Completion;
-use crate::wire::reassembly::{Discard, Outcome};
+use crate::wire::reassembly::{Discard, Outcome, Problem};
 use crate::wire::segment::{self, Segments, Unfinished};
-use crate::wire::{Frame, LinkHeader, Offload, dissect::dissect};
+use crate::wire::{Dissected, FragmentPart, Frame, LinkHeader, Offload, dissect::dissect};
 
 use super::classify::{Seen, Target};
 use super::emit::Complaint;
@@ -25,7 +25,7 @@ impl Engine {
                 false
             }
             Target::Transit => {
-                !self.services.is_empty()
+                self.services.serves(parts.family)
                     && (seen.routed_by_us || self.services.masqueraded().has_address(parts.family, parts.source))
             }
         }
@@ -33,9 +33,9 @@ impl Engine {
 
     /// Takes a fragment; the one that makes its datagram whole lets it go on its way.
     pub(super) fn reassemble(&mut self, now: Tick, frame: &mut Frame, seen: Seen) -> Verdict {
-        // A router looks at each fragment before anything puts them together.
-        if seen.target == Target::Transit
-            && let Err(verdict) = self.look_onwards(now, frame, &seen)
+        // A router looks at each IPv4 fragment before anything puts them together.
+        if (seen.target, seen.parts.family) == (Target::Transit, Family::V4)
+            && let Err(verdict) = self.route_onwards(now, frame, &seen)
         {
             return verdict;
         }
@@ -55,6 +55,19 @@ impl Engine {
                 Discard::Memory => DropReason::ReassemblyMemory,
                 _ => DropReason::ReassemblyInvalid,
             }),
+            // Where there are services the kernel's balancer puts fragments together, not its host:
+            // it has such a fragment pass alone (a later one only comes to the host, which complains),
+            // and tells nobody of any other problem.
+            Outcome::Problem(_)
+                if self.services.serves(seen.parts.family)
+                    && is_odd(&seen.parts)
+                    && (seen.parts.fragment == FragmentPart::First || seen.target == Target::Transit) =>
+            {
+                self.process(now, frame, &seen)
+            }
+            Outcome::Problem(problem) if self.services.serves(seen.parts.family) && problem != Problem::OddLength => {
+                Verdict::Drop(DropReason::ReassemblyInvalid)
+            }
             Outcome::Problem(problem) => {
                 let complaint = Complaint::ParameterProblem { code: problem.code(), pointer: problem.pointer() };
                 self.tell_sender(now, frame, &seen, complaint);
@@ -143,9 +156,12 @@ impl Engine {
             }
             wrap(out, identification);
             if room + length > mtu {
-                let packet = out.to_vec();
+                let mut packet = std::mem::take(&mut self.scratch);
+                packet.clear();
+                packet.extend_from_slice(out);
                 self.outbox.cancel_last();
                 let verdict = self.send_fragments(&packet, mtu, Original::WHOLE, egress);
+                self.scratch = packet;
                 if verdict != Verdict::Consumed {
                     return verdict;
                 }
@@ -153,6 +169,11 @@ impl Engine {
         }
         Verdict::Consumed
     }
+}
+
+/// Whether an IPv6 fragment's payload is no multiple of 8 bytes long.
+fn is_odd(parts: &Dissected) -> bool {
+    !(parts.length - parts.transport).is_multiple_of(8)
 }
 
 /// Finishes a checksum that was left to a network card, where no card will get the packet as it is.
@@ -166,13 +187,15 @@ pub(super) fn finish_checksum(frame: &mut Frame) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// How a packet that came in fragments was cut, once `more` bytes stand in front of its payload.
-pub(super) fn grown<'a>(original: Original, more: usize, buffer: &'a mut Vec<Piece>) -> Original<'a> {
+/// How a packet that came in fragments was cut, now that its payload has grown to `length` bytes
+/// at the front.
+pub(super) fn grown<'a>(original: Original, length: usize, buffer: &'a mut Vec<Piece>) -> Original<'a> {
     buffer.clear();
-    let more = more as u16;
+    let before = original.pieces.last().map_or(0, |last| usize::from(last.end));
+    let more = u16::try_from(length.saturating_sub(before)).unwrap_or(u16::MAX);
     buffer.extend(original.pieces.iter().enumerate().map(|(index, piece)| Piece {
         start: if index == 0 { 0 } else { piece.start.saturating_add(more) },
         end: piece.end.saturating_add(more),
     }));
-    Original { longest: original.longest, pieces: buffer }
+    Original { pieces: buffer, ..original }
 }

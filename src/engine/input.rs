@@ -7,6 +7,7 @@ use crate::wire::{Dissected, Frame};
 use super::admit::{self, Opening};
 use super::classify::{Seen, Target};
 use super::conn::{ConnFlags, TupleKey};
+use super::emit::Complaint;
 use super::pick::{NoConnection, Wanted, connection_flags};
 use super::proto::{self, tcp};
 use super::sched::Request;
@@ -192,7 +193,7 @@ impl Engine {
         if port == Port::FTP && key.virtual_port != Port::FTP {
             return Err(self.leave_to_host(now, frame, seen, PassReason::NoService, Kept::ByGuard));
         }
-        self.tell_sender(now, frame, seen, super::emit::Complaint::PortUnreachable);
+        self.tell_sender(now, frame, seen, Complaint::PortUnreachable);
         Err(Verdict::Drop(DropReason::NoDestination))
     }
 
@@ -213,12 +214,25 @@ impl Engine {
         if ours { self.answer(now, frame, seen, reason) } else { Verdict::Pass(reason) }
     }
 
+    /// A packet whose headers say what cannot be: its sender is told, by us unless the kernel has
+    /// the packet as well.
+    pub(super) fn refuse(&mut self, now: Tick, frame: &Frame, seen: &Seen, complaint: Complaint) -> Verdict {
+        let ours = match seen.target {
+            Target::Virtual | Target::Own => self.host_stack == HostStack::Absent || !is_own(&self.network, seen),
+            Target::Transit => seen.routed_by_us,
+        };
+        if ours {
+            self.tell_sender(now, frame, seen, complaint);
+        }
+        Verdict::Drop(DropReason::IpOptions)
+    }
+
     fn own(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
         if super::related::is_icmp(&seen.parts) {
             return self.input_icmp(now, frame, seen);
         }
-        // A connection may outlive its service, and the last service of its address.
-        if !self.services.is_empty()
+        // A connection may outlive its service, and the last service of its address (not of its family).
+        if self.services.serves(seen.parts.family)
             && proto::is_balanced(&seen.parts)
             && request_key(seen).is_some_and(|key| self.connections.find(&key).is_some())
         {

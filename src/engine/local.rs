@@ -3,6 +3,7 @@
 use crate::base::{Family, Protocol, Tick};
 use crate::wire::checksum;
 use crate::wire::fragment::Original;
+use crate::wire::ip::v6;
 use crate::wire::originate::{echo_reply, is_authenticated, reset};
 use crate::wire::transport::{tcp, udp};
 use crate::wire::{Dissected, Frame};
@@ -10,8 +11,9 @@ use crate::wire::{Dissected, Frame};
 use super::Engine;
 use super::classify::Seen;
 use super::emit::Complaint;
+use super::options6::{self, Judgement};
 use super::related::is_icmp;
-use super::verdict::{Egress, PassReason, Verdict};
+use super::verdict::{DropReason, Egress, PassReason, Verdict};
 
 /// Protocols that a stack leaves unanswered although it does not speak them.
 const IGMP: Protocol = Protocol(2);
@@ -26,6 +28,23 @@ impl Engine {
     /// unreachable; anything else is left unanswered.
     pub(super) fn answer(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, reason: PassReason) -> Verdict {
         let parts = &seen.parts;
+        if parts.is_cut_short() {
+            return Verdict::Drop(DropReason::ExtensionHeader);
+        }
+        // An IPv4 address that is here for its mark alone has no voice.
+        if parts.family == Family::V4 && !self.speaks_for(parts.family, parts.destination) {
+            return Verdict::Pass(reason);
+        }
+        if parts.family == Family::V6 && parts.transport > v6::LENGTH {
+            match options6::host_takes(frame.packet(), parts.transport) {
+                Judgement::Passes => {}
+                Judgement::Vanishes => return Verdict::Drop(DropReason::IpOptions),
+                Judgement::Wrong { code, pointer } => {
+                    self.tell_sender(now, frame, seen, Complaint::ParameterProblem { code, pointer });
+                    return Verdict::Drop(DropReason::IpOptions);
+                }
+            }
+        }
         let answered = match parts.protocol {
             // What stands behind an authentication header is for who knows it.
             _ if parts.family == Family::V6 && is_authenticated(frame.packet()) => {
@@ -67,9 +86,13 @@ impl Engine {
             self.outbox.shorten_last(length);
             return true;
         }
-        let reply = out[..length].to_vec();
+        let mut reply = std::mem::take(&mut self.scratch);
+        reply.clear();
+        reply.extend_from_slice(&out[..length]);
         self.outbox.cancel_last();
-        self.send_fragments(&reply, hop.mtu as usize, Original::WHOLE, egress) == Verdict::Consumed
+        let verdict = self.send_fragments(&reply, hop.mtu as usize, Original::WHOLE, egress);
+        self.scratch = reply;
+        verdict == Verdict::Consumed
     }
 
     fn answer_segment(&mut self, frame: &Frame, seen: &Seen) -> bool {

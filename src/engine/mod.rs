@@ -33,14 +33,17 @@ mod input;
 #[cfg(any(test, fuzzing))]
 mod invariants;
 mod local;
+mod local_server;
 mod masqueraded;
 mod options;
+mod options6;
 mod output;
 mod pick;
 mod related;
 mod routes;
 mod sip;
 mod track;
+mod tunnel_ends;
 mod tunnel_errors;
 mod view;
 
@@ -55,6 +58,7 @@ use crate::base::hash::HashKey;
 use crate::base::random::Random;
 use crate::base::{ConnectionId, Tick};
 use crate::table::{MarkRule, Network, Settings, Timeouts};
+use crate::wire::fragment::Piece;
 use crate::wire::reassembly::{Limits, Reassembler};
 use crate::wire::{FragmentPart, Frame};
 
@@ -104,6 +108,10 @@ pub struct Engine {
     random: Random,
     /// Out of its place only while a packet it put together is handled.
     reassembler: Option<Box<Reassembler>>,
+    /// Room for a packet that is to be cut.
+    scratch: Vec<u8>,
+    /// Room for how a packet was cut, while it is sent on in a tunnel.
+    pieces: Vec<Piece>,
     outbox: Outbox,
     counts: VerdictCounts,
     defences: Defences,
@@ -135,6 +143,8 @@ impl Engine {
             host_stack: config.host_stack,
             random,
             reassembler: Some(Box::new(Reassembler::new(Limits::default(), fragment_key))),
+            scratch: Vec::new(),
+            pieces: Vec::new(),
             outbox: Outbox::default(),
             counts: VerdictCounts::default(),
             defences: Defences::default(),
@@ -166,6 +176,9 @@ impl Engine {
             Ok(seen) => seen,
             Err(verdict) => return verdict,
         };
+        if let Some(complaint) = seen.wrong {
+            return self.refuse(now, frame, &seen, complaint);
+        }
         if seen.parts.fragment != FragmentPart::Whole && self.wants_whole(&seen) {
             return self.reassemble(now, frame, seen);
         }

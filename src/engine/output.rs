@@ -1,13 +1,16 @@
 //! Packets on their way through this host: replies of real servers, and what nobody else forwards.
 
-use crate::base::{ConnectionId, Family, Protocol, Tick};
+use crate::base::{Address, ConnectionId, Family, Protocol, Tick};
 use crate::table::{ForwardingMethod, NextHop, RouteKind};
+use crate::wire::dissect::dissect;
+use crate::wire::frame::HEADROOM;
 use crate::wire::ip::{self, End};
-use crate::wire::{Frame, transport::TcpFlags, transport::sctp, transport::tcp};
+use crate::wire::originate::{Icmpv4Error, Offending, icmpv4_error};
+use crate::wire::{Frame, Offload, transport::TcpFlags, transport::sctp, transport::tcp};
 
 use super::Engine;
 use super::app::is_watched;
-use super::classify::Seen;
+use super::classify::{Seen, Target};
 use super::conn::ConnFlags;
 use super::emit::Complaint;
 use super::forward::nat;
@@ -16,6 +19,9 @@ use super::options;
 use super::proto;
 use super::track::{End as Ending, Sender};
 use super::verdict::{DropReason, PassReason, Verdict};
+
+/// Longest ICMPv4 error.
+const LONGEST_ERROR: usize = 576;
 
 impl Engine {
     pub(super) fn output(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
@@ -39,14 +45,14 @@ impl Engine {
             }
             None => {
                 options::record_route4(frame, seen, hop.source);
-                self.send(frame, seen, seen.parts.family, hop)
+                self.send_onwards(now, frame, seen, hop)
             }
         }
     }
 
     /// The connection that a packet of a real server answers.
     fn find_reply(&self, seen: &Seen) -> Option<ConnectionId> {
-        if self.services.is_empty() || !proto::is_balanced(&seen.parts) {
+        if !self.services.serves(seen.parts.family) || !proto::is_balanced(&seen.parts) {
             return None;
         }
         let ends = ends(&seen.parts)?;
@@ -64,19 +70,29 @@ impl Engine {
 
     /// What a router does first: find the way, see that TTL and size allow it, count the TTL down.
     pub(super) fn route_onwards(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Result<NextHop, Verdict> {
-        let hop = self.look_onwards(now, frame, seen)?;
-        ip::decrement_ttl(seen.parts.family, frame.packet_mut());
+        let hop = self.way_onwards(now, frame, seen)?;
+        // An IPv4 datagram that was put together here: each of its fragments was seen to before.
+        let seen_to = seen.parts.family == Family::V4 && seen.original.is_some();
+        if !seen_to {
+            self.see_to(now, frame, seen, hop)?;
+        }
         Ok(hop)
     }
 
-    /// The way onwards, where TTL and size allow it.
-    pub(super) fn look_onwards(&mut self, now: Tick, frame: &Frame, seen: &Seen) -> Result<NextHop, Verdict> {
+    fn way_onwards(&mut self, now: Tick, frame: &Frame, seen: &Seen) -> Result<NextHop, Verdict> {
         let parts = &seen.parts;
         let hop = self.routes.next_hop(&self.network, parts.family, parts.destination);
-        let Some(hop) = hop.filter(|hop| hop.kind == RouteKind::Unicast) else {
-            self.tell_sender(now, frame, seen, Complaint::NetUnreachable);
-            return Err(Verdict::Drop(DropReason::NoRoute));
-        };
+        hop.filter(|hop| hop.kind == RouteKind::Unicast).ok_or_else(|| {
+            let barred = parts.family == Family::V4 && self.network.is_barred(parts.family, parts.destination);
+            let complaint = if barred { Complaint::HostUnreachable } else { Complaint::NetUnreachable };
+            self.tell_sender(now, frame, seen, complaint);
+            Verdict::Drop(DropReason::NoRoute)
+        })
+    }
+
+    /// Sees that TTL and size allow a packet to go on, and counts its TTL down.
+    fn see_to(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, hop: NextHop) -> Result<(), Verdict> {
+        let parts = &seen.parts;
         if ip::ttl(parts.family, frame.packet()) <= 1 {
             self.tell_sender(now, frame, seen, Complaint::TimeExceeded);
             return Err(Verdict::Drop(DropReason::TimeToLive));
@@ -87,7 +103,8 @@ impl Engine {
             self.tell_sender(now, frame, seen, Complaint::TooBig(hop.mtu));
             return Err(Verdict::Drop(DropReason::TooBig));
         }
-        Ok(hop)
+        ip::decrement_ttl(parts.family, frame.packet_mut());
+        Ok(())
     }
 
     /// Gives a real server's packet the virtual address as its source.
@@ -119,7 +136,56 @@ impl Engine {
         if flags.has(ConnFlags::ONE_PACKET) {
             self.forget(id, Ending::Expired);
         }
-        self.send(frame, seen, seen.parts.family, hop)
+        self.send_onwards(now, frame, seen, hop)
+    }
+
+    /// Sends a packet that is routed. An IPv4 datagram that came in fragments which may not be cut
+    /// further does not go on, however long it is: its fragments passed the router's look at
+    /// them, so it is found out only now, and its source by now (the virtual address, for a
+    /// real server's reply) is told.
+    pub(super) fn send_onwards(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, hop: NextHop) -> Verdict {
+        if !seen.original.is_some_and(|original| original.dont_fragment) {
+            return self.send(frame, seen, seen.parts.family, hop);
+        }
+        let packet = frame.packet();
+        let source = ip::source(Family::V4, packet);
+        if self.network.is_local(Family::V4, source) || self.services.is_virtual(Family::V4, source) {
+            let mtu = hop.mtu.min(u32::from(u16::MAX)) as u16;
+            self.tell_ourselves(now, frame, Icmpv4Error::fragmentation_needed(mtu), source);
+        } else {
+            self.tell_sender(now, frame, seen, Complaint::TooBig(hop.mtu));
+        }
+        Verdict::Drop(DropReason::TooBig)
+    }
+
+    /// An error about a packet that leaves in our name is one to ourselves, and comes in as any
+    /// other: the connection's real server hears of it.
+    fn tell_ourselves(&mut self, now: Tick, frame: &Frame, error: Icmpv4Error, own: Address) {
+        let mut buffer = [0; HEADROOM + LONGEST_ERROR];
+        let identification = self.random.draw() as u16;
+        let offending = Offending::from(frame.packet());
+        let Ok(length) = icmpv4_error(offending, error, own, identification, &mut buffer[HEADROOM..]) else { return };
+        let link = frame.link;
+        let Some(mut message) = Frame::bare(&mut buffer, HEADROOM, HEADROOM + length, link, Offload::NONE) else {
+            return;
+        };
+        let Ok(parts) = dissect(Family::V4, message.packet()) else { return };
+        let seen = Seen {
+            parts,
+            mark: 0,
+            target: Target::Virtual,
+            original: None,
+            stale: None,
+            wrong: None,
+            routed_by_us: true,
+        };
+        let verdict = self.input_icmp(now, &mut message, &seen);
+        self.counts.note(verdict);
+        if let Verdict::Transmit(egress) = verdict
+            && let Some(out) = self.outbox.push(egress, message.packet_length())
+        {
+            out.copy_from_slice(message.packet());
+        }
     }
 
     /// Refuses a real server's packet to an address of this host, where it answers no connection.

@@ -14,6 +14,7 @@ use super::classify::Seen;
 use super::conn::{ConnFlags, TupleKey};
 use super::forward::nat;
 use super::input::{Carried, Ends, Kept, ends};
+use super::options;
 use super::pick::{NoConnection, Wanted};
 use super::proto;
 use super::sched::Request;
@@ -65,10 +66,20 @@ pub(super) fn checksum_is_right(frame: &Frame, parts: &Dissected) -> bool {
     frame.offload.is_partial() || pseudo.add_bytes(message).checksum().is_zero()
 }
 
+/// Whether an error may be rewritten: its checksum is right. One in whose IP header something was
+/// entered on the way in (a route) has a wrong one for the kernel, and so for us.
+fn may_be_rewritten(frame: &Frame, seen: &Seen) -> bool {
+    seen.stale.is_none() && checksum_is_right(frame, &seen.parts)
+}
+
 impl Engine {
     /// An ICMP message to a virtual address: an error about what a client was sent, or something
     /// for the host's stack.
     pub(super) fn input_icmp(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
+        if !self.services.serves(seen.parts.family) {
+            self.note_path_of_ipv6(now, frame, seen);
+            return self.leave_to_host(now, frame, seen, PassReason::NotFirst, Kept::No);
+        }
         if let Some(verdict) = self.tunnel_error(now, frame, seen) {
             return verdict;
         }
@@ -134,7 +145,8 @@ impl Engine {
     /// An ICMP error on its way through: from a real server (or a router behind it) about what a
     /// client sent.
     pub(super) fn output_icmp(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
-        let inner = quoted(&seen.parts, frame.packet());
+        let served = self.services.serves(seen.parts.family);
+        let inner = quoted(&seen.parts, frame.packet()).filter(|_| served);
         let reply = inner.and_then(|inner| Some((inner, self.reply_of(&inner)?)));
         let ours = reply.is_some()
             || seen.routed_by_us
@@ -146,18 +158,22 @@ impl Engine {
             Ok(hop) => hop,
             Err(verdict) => return verdict,
         };
-        let Some((inner, id)) = reply else { return self.send(frame, seen, seen.parts.family, hop) };
+        let Some((inner, id)) = reply else {
+            options::record_route4(frame, seen, hop.source);
+            return self.send_onwards(now, frame, seen, hop);
+        };
         let Some(connection) = self.connections.get(id) else { return Verdict::Pass(PassReason::NotVirtual) };
         let (destination, method) = (connection.destination, connection.flags.method());
         let (virtual_address, virtual_port) = (connection.virtual_address, connection.virtual_port);
         if method == ForwardingMethod::Masquerading {
-            if !checksum_is_right(frame, &seen.parts) {
+            if !may_be_rewritten(frame, seen) {
                 return Verdict::Drop(DropReason::IcmpChecksum);
             }
             nat::rewrite_error(frame, &seen.parts, &inner, End::Source, (virtual_address, virtual_port));
         }
+        options::record_route4(frame, seen, hop.source);
         self.count_packet(destination, Sender::Server, seen.parts.length);
-        self.send(frame, seen, seen.parts.family, hop)
+        self.send_onwards(now, frame, seen, hop)
     }
 
     /// The connection whose reply is quoted.
@@ -175,9 +191,6 @@ impl Engine {
 
     /// The connection whose request, as the real server got it, is quoted.
     fn reply_of(&self, inner: &Quoted) -> Option<ConnectionId> {
-        if self.services.is_empty() {
-            return None;
-        }
         let Ends { protocol, source, destination } = ends(&inner.parts)?;
         self.connections.find_reply(inner.parts.family, protocol, destination, source)
     }
@@ -194,7 +207,7 @@ impl Engine {
         let (destination, method) = (connection.destination, connection.flags.method());
         let end = (connection.destination_address, connection.destination_port);
         if method == ForwardingMethod::Masquerading {
-            if !checksum_is_right(frame, &seen.parts) {
+            if !may_be_rewritten(frame, seen) {
                 return Verdict::Drop(DropReason::IcmpChecksum);
             }
         } else {

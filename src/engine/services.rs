@@ -17,6 +17,7 @@ use crate::table::{
 use super::masqueraded::{Helped, Masqueraded, release};
 use super::sched::{Pool, Scheduler};
 use super::server::{Destination, Destinations, ServerList, Tally, Told};
+use super::tunnel_ends::TunnelEnds;
 
 /// A map whose keys only the operator chooses: a fixed hash will do, and runs repeat exactly.
 type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
@@ -95,6 +96,10 @@ pub struct Services {
     masqueraded: Masqueraded,
     /// Virtual ports on which FTP is helped.
     helped_ports: Vec<Port>,
+    /// Where the destinations' tunnels lead.
+    tunnels: TunnelEnds,
+    /// How many services of each family there are.
+    of_family: [usize; 2],
     port_zero_services: usize,
     ftp_services: usize,
     /// Services with a persistence engine.
@@ -152,6 +157,12 @@ impl Services {
 
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
+    }
+
+    /// Whether there is a service of this family: without, nothing of the family is looked at.
+    #[inline]
+    pub fn serves(&self, family: Family) -> bool {
+        self.of_family[family as usize] != 0
     }
 
     pub fn len(&self) -> usize {
@@ -253,6 +264,11 @@ impl Services {
         })
     }
 
+    /// Whether a destination's tunnel of this kind leads to `address` (and GUE's `port`).
+    pub fn has_tunnel(&self, family: Family, address: Address, kind: TunnelKind, port: Port) -> bool {
+        self.tunnels.lead_to(family, address, kind, port)
+    }
+
     // -- changes
 
     /// # Errors
@@ -297,6 +313,7 @@ impl Services {
             }
         };
         self.order.push(id);
+        self.of_family[key.family() as usize] += 1;
         match key {
             ServiceKey::Address { protocol, address, port } => {
                 let family = Family::of(&address);
@@ -350,6 +367,7 @@ impl Services {
         self.free.push(id);
         self.engine_services -= usize::from(service.engine.is_some());
         self.order.retain(|&other| other != id);
+        self.of_family[key.family() as usize] -= 1;
         match *key {
             ServiceKey::Address { protocol, address, port } => {
                 let family = Family::of(&address);
@@ -479,6 +497,7 @@ impl Services {
         if config.method == ForwardingMethod::Masquerading {
             self.masqueraded.add(&service.key, &key, helped(&self.helped_ports, &service.key));
         }
+        self.tunnels.add(&key, config.method, config.tunnel);
         if let Some(scheduler) = &mut service.scheduler {
             scheduler.added(&Pool { destinations: &mut self.destinations, list: &service.servers }, destination);
         }
@@ -502,10 +521,12 @@ impl Services {
         if entry.method == ForwardingMethod::Masquerading {
             self.masqueraded.remove(&service.key, &key, helped);
         }
+        self.tunnels.remove(&key, entry.method, entry.tunnel);
         configure(entry, &config, Taken::Edited);
         if config.method == ForwardingMethod::Masquerading {
             self.masqueraded.add(&service.key, &key, helped);
         }
+        self.tunnels.add(&key, config.method, config.tunnel);
         if let Some(scheduler) = &mut service.scheduler {
             scheduler.edited(&Pool { destinations: &mut self.destinations, list: &service.servers }, destination);
         }
@@ -592,6 +613,7 @@ impl Services {
         if destination.method == ForwardingMethod::Masquerading {
             self.masqueraded.remove(service, &key, helped(&self.helped_ports, service));
         }
+        self.tunnels.remove(&key, destination.method, destination.tunnel);
         if self.trash.is_empty() {
             self.next_trash_scan = Some(now + TRASH_SCAN);
         }

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 
-use crate::base::{Address, ConnectionId, Family, Protocol, Tick};
-use crate::table::{ForwardingMethod, NextHop, Tunnel, TunnelChecksum, TunnelKind};
+use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
+use crate::table::{NextHop, TunnelKind};
 use crate::wire::dissect::dissect_quoted;
 use crate::wire::ip;
 use crate::wire::originate::{Icmpv4Error, Offending, icmpv4_error};
@@ -34,29 +34,56 @@ const LONGEST: usize = 576;
 /// MTUs of paths to real servers that are smaller than their link's.
 #[derive(Debug, Default)]
 pub(super) struct PathMtus {
-    learned: HashMap<(Family, Address), (u32, Tick), BuildHasherDefault<DefaultHasher>>,
+    learned: HashMap<(Family, Address), Path, BuildHasherDefault<DefaultHasher>>,
+}
+
+/// What was learned of a path.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    mtu: u32,
+    until: Tick,
+    /// A packet has been sent since it was first learned. Before that the kernel tells clients of
+    /// the link's MTU, as the route it has at hand does not know better yet.
+    used: bool,
+}
+
+impl Path {
+    fn mtu_at(&self, now: Tick, link: u32) -> u32 {
+        if self.until > now { link.min(self.mtu) } else { link }
+    }
 }
 
 impl PathMtus {
-    fn learn(&mut self, now: Tick, family: Family, address: Address, mtu: u32) {
+    /// Takes in that `mtu` was reported of a path whose link has `link`; returns the MTU that a
+    /// client is to be told of.
+    fn learn(&mut self, now: Tick, family: Family, address: Address, mtu: u32, link: u32) -> u32 {
         if self.learned.len() >= MOST_PATHS {
-            self.learned.retain(|_, (_, until)| *until > now);
+            self.learned.retain(|_, path| path.until > now);
         }
-        if self.learned.len() < MOST_PATHS {
-            self.learned.insert((family, address), (mtu.max(LEAST_MTU), now + BELIEVED));
+        let has_room = self.learned.len() < MOST_PATHS;
+        let known = self.learned.get_mut(&(family, address));
+        let before = known.as_ref().map_or(link, |path| path.mtu_at(now, link));
+        // A path does not become wider by an error.
+        let news = Path { mtu: mtu.max(before.min(LEAST_MTU)), until: now + BELIEVED, used: false };
+        match known {
+            Some(path) if mtu <= before => *path = Path { used: path.used, ..news },
+            None if mtu <= before && has_room => {
+                self.learned.insert((family, address), news);
+            }
+            _ => {}
         }
+        self.learned.get(&(family, address)).filter(|path| path.used).map_or(link, |path| path.mtu_at(now, link))
     }
 
-    /// The hop with what is known of the path beyond it.
+    /// The hop with what is known of the path beyond it, for a packet that goes there.
     #[inline]
-    pub fn limit(&self, now: Tick, family: Family, address: Address, hop: NextHop) -> NextHop {
+    pub fn limit(&mut self, now: Tick, family: Family, address: Address, hop: NextHop) -> NextHop {
         if self.learned.is_empty() {
             return hop;
         }
-        match self.learned.get(&(family, address)) {
-            Some(&(mtu, until)) if until > now => NextHop { mtu: hop.mtu.min(mtu), ..hop },
-            _ => hop,
-        }
+        let Some(path) = self.learned.get_mut(&(family, address)) else { return hop };
+        path.used = true;
+        NextHop { mtu: path.mtu_at(now, hop.mtu), ..hop }
     }
 }
 
@@ -67,6 +94,8 @@ struct Inside {
     at: usize,
     /// Where the tunnel led.
     server: Address,
+    /// What its headers take of a packet's length.
+    overhead: u32,
 }
 
 impl Engine {
@@ -80,7 +109,11 @@ impl Engine {
         if !matches!(kind, icmp::UNREACHABLE | icmp::SOURCE_QUENCH | icmp::TIME_EXCEEDED) {
             return None;
         }
-        let (inside, id) = self.inside_of(frame.packet(), seen.parts.transport + icmp::LENGTH)?;
+        let at = seen.parts.transport + icmp::LENGTH;
+        let Some((inside, id)) = self.inside_of(frame.packet(), at) else {
+            self.note_path_of_ipv6(now, frame, seen);
+            return None;
+        };
         if !checksum_is_right(frame, &seen.parts) {
             return Some(Verdict::Drop(DropReason::IcmpChecksum));
         }
@@ -88,13 +121,12 @@ impl Engine {
         let quoted = &frame.packet()[inside.at..seen.parts.length];
         let mut error = Icmpv4Error { kind, code, rest };
         if (kind, code) == (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED) {
-            let mtu = u32::from(u16::from_be_bytes([rest[2], rest[3]]));
-            self.path_mtus.learn(now, Family::V4, inside.server, mtu);
+            let mtu = self.learn_path(now, inside.server, rest)?;
             if !ip::dont_fragment(Family::V4, quoted) {
                 return Some(Verdict::Consumed);
             }
-            let overhead = self.tunnel_overhead(id)?;
-            error = Icmpv4Error::fragmentation_needed(mtu.saturating_sub(overhead).min(u32::from(u16::MAX)) as u16);
+            let mtu = mtu.saturating_sub(inside.overhead).min(u32::from(u16::MAX));
+            error = Icmpv4Error::fragmentation_needed(mtu as u16);
         }
         self.relay(frame, &inside, id, error, quoted.len());
         Some(Verdict::Consumed)
@@ -119,19 +151,58 @@ impl Engine {
         }
     }
 
-    /// The packet inside the tunnel's packet that begins at `at`, and its connection.
-    fn inside_of(&self, packet: &[u8], at: usize) -> Option<(Inside, ConnectionId)> {
+    /// Learns what "fragmentation needed" says of the path to `server`; the MTU to tell a client of.
+    fn learn_path(&mut self, now: Tick, server: Address, rest: [u8; 4]) -> Option<u32> {
+        let mtu = u32::from(u16::from_be_bytes([rest[2], rest[3]]));
+        let link = self.routes.next_hop(&self.network, Family::V4, server)?.mtu;
+        Some(self.path_mtus.learn(now, Family::V4, server, mtu, link))
+    }
+
+    /// Of a GUE tunnel that carries IPv6 the path is learned, and nobody is told: the host's UDP
+    /// learns it, with IPv4 services or without.
+    pub(super) fn note_path_of_ipv6(&mut self, now: Tick, frame: &Frame, seen: &Seen) {
+        let at = seen.parts.transport + icmp::LENGTH;
+        if seen.parts.family != Family::V4 {
+            return;
+        }
+        let message = seen.parts.transport(frame.packet());
+        let Some(&[icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, _, _, a, b, c, d]) = message.first_chunk() else {
+            return;
+        };
+        let Some(quoted) = self.tunnel_at(frame.packet(), at) else { return };
+        if quoted.kind == TunnelKind::Gue && quoted.carries == Protocol::IPV6 && checksum_is_right(frame, &seen.parts) {
+            self.learn_path(now, quoted.server, [a, b, c, d]);
+        }
+    }
+
+    /// The headers of a tunnel's packet that begins at `at`: those of one that leads to a real
+    /// server, whichever.
+    fn tunnel_at(&self, packet: &[u8], at: usize) -> Option<QuotedTunnel> {
         let outer_bytes = packet.get(at..)?;
         let outer =
             dissect_quoted(Family::V4, outer_bytes).ok().filter(|outer| outer.fragment != FragmentPart::Later)?;
         let payload = outer_bytes.get(outer.transport..)?;
-        let (kind, shim) = match outer.protocol {
-            Protocol::IPIP => (TunnelKind::Ipip, 0),
-            Protocol::GRE => (TunnelKind::Gre, gre_length(payload)?),
-            Protocol::UDP => (TunnelKind::Gue, gue_length(payload)?),
+        let (kind, shim, carries) = match outer.protocol {
+            Protocol::IPIP => (TunnelKind::Ipip, 0, Protocol::IPIP),
+            Protocol::GRE => (TunnelKind::Gre, gre_length(payload)?, Protocol::IPIP),
+            Protocol::UDP => {
+                let (shim, carries) = gue_length(payload)?;
+                (TunnelKind::Gue, shim, carries)
+            }
             _ => return None,
         };
-        let at = at + outer.transport + shim;
+        let port = match kind {
+            TunnelKind::Gue => transport::port(payload, transport::DESTINATION_PORT),
+            _ => Port::ANY,
+        };
+        let known = self.services.has_tunnel(Family::V4, outer.destination, kind, port);
+        known.then_some(QuotedTunnel { kind, carries, server: outer.destination, length: outer.transport + shim })
+    }
+
+    /// The packet inside the tunnel's packet that begins at `at`, and its connection.
+    fn inside_of(&self, packet: &[u8], at: usize) -> Option<(Inside, ConnectionId)> {
+        let outer = self.tunnel_at(packet, at).filter(|outer| outer.carries == Protocol::IPIP)?;
+        let at = at + outer.length;
         let parts = dissect_quoted(Family::V4, packet.get(at..)?).ok()?;
         let (client_port, virtual_port) = parts.ports?;
         let id = self.connections.find(&TupleKey {
@@ -142,32 +213,18 @@ impl Engine {
             virtual_address: parts.destination,
             virtual_port,
         })?;
-        let connection = self.connections.get(id)?;
-        let tunnel = self.tunnel_of(id)?;
-        let matches = connection.flags.method() == ForwardingMethod::Tunneling
-            && connection.destination_address == outer.destination
-            && tunnel.kind == kind
-            && (kind != TunnelKind::Gue || transport::port(payload, transport::DESTINATION_PORT) == tunnel.port);
-        matches.then_some((Inside { parts, at, server: outer.destination }, id))
+        Some((Inside { parts, at, server: outer.server, overhead: outer.length as u32 }, id))
     }
+}
 
-    fn tunnel_of(&self, id: ConnectionId) -> Option<Tunnel> {
-        let destination = self.connections.get(id)?.destination?;
-        Some(self.services.destinations.get(destination)?.tunnel)
-    }
-
-    /// What the tunnel's headers take of a packet's length.
-    fn tunnel_overhead(&self, id: ConnectionId) -> Option<u32> {
-        let tunnel = self.tunnel_of(id)?;
-        Some(
-            20 + match (tunnel.kind, tunnel.checksum) {
-                (TunnelKind::Ipip, _) => 0,
-                (TunnelKind::Gue, _) => 12,
-                (TunnelKind::Gre, TunnelChecksum::Checksum) => 8,
-                (TunnelKind::Gre, _) => 4,
-            },
-        )
-    }
+/// What was found of a tunnel in front of a quoted packet.
+struct QuotedTunnel {
+    kind: TunnelKind,
+    /// The protocol number of what is inside, as IPIP has it.
+    carries: Protocol,
+    server: Address,
+    /// Length of all headers in front of the packet inside.
+    length: usize,
 }
 
 /// Length of a GRE header that carries IPv4, with a checksum at the most.
@@ -179,10 +236,36 @@ fn gre_length(payload: &[u8]) -> Option<usize> {
     }
 }
 
-/// Length of the UDP and GUE headers of a packet that carries IPv4 without options.
-fn gue_length(payload: &[u8]) -> Option<usize> {
-    match payload.get(udp::LENGTH..)?.first_chunk::<4>()? {
-        [0x00, 4, _, _] => Some(udp::LENGTH + 4),
-        _ => None,
+/// Length of the UDP and GUE headers of a data packet, with options at the most, and what it carries.
+fn gue_length(payload: &[u8]) -> Option<(usize, Protocol)> {
+    const VERSION_AND_CONTROL: u8 = 0b1110_0000;
+    const OPTION_WORDS: u8 = 0b0001_1111;
+    let &[first, carries, _, _] = payload.get(udp::LENGTH..)?.first_chunk::<4>()?;
+    let options = usize::from(first & OPTION_WORDS) * 4;
+    (first & VERSION_AND_CONTROL == 0).then_some((udp::LENGTH + 4 + options, Protocol(carries)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_learned_is_told_once_it_is_used_and_never_widens() {
+        let (server, mut paths) = (Address::v4([172, 16, 0, 11]), PathMtus::default());
+        let hop = NextHop {
+            kind: crate::table::RouteKind::Unicast,
+            link: crate::base::LinkId(1),
+            address: server,
+            source: Address::ZERO,
+            mtu: 1500,
+        };
+        let learn = |paths: &mut PathMtus, now, mtu| paths.learn(Tick(now), Family::V4, server, mtu, 1500);
+        assert_eq!(learn(&mut paths, 0, 1600), 1500);
+        assert_eq!(learn(&mut paths, 0, 1400), 1500, "the route at hand does not know it yet");
+        assert_eq!(paths.limit(Tick(1), Family::V4, server, hop).mtu, 1400);
+        assert_eq!(learn(&mut paths, 2, 1450), 1400);
+        assert_eq!(learn(&mut paths, 2, 100), 552);
+        assert_eq!(paths.limit(Tick(BELIEVED + 1), Family::V4, server, hop).mtu, 552);
+        assert_eq!(paths.limit(Tick(BELIEVED + 2), Family::V4, server, hop).mtu, 1500);
     }
 }

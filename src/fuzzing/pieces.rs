@@ -27,7 +27,7 @@ pub fn run(data: &[u8]) {
         if let Ok(Some(unfinished)) = Unfinished::of(offload.checksum, link_length) {
             let mut finished = packet.to_vec();
             let _ = complete(&mut finished, unfinished);
-            say(Offending { packet, unfinished: Some(unfinished) }, &mut buffer);
+            say(Offending { packet, unfinished: Some(unfinished), header_checksum: None }, &mut buffer);
         }
     }
     for fragments in [Fragments::ipv4(packet, mtu, Original::WHOLE), Fragments::ipv6(packet, mtu, Original::WHOLE, 7)] {

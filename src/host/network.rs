@@ -19,6 +19,7 @@ mod tables;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap};
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -117,7 +118,9 @@ impl Watcher {
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             routes.extend(self.requests.list(decode::route_request(family), decode::route)?);
         }
-        Ok(view(Topology { interfaces, addresses, routes }, serving, &mut self.ids))
+        let mut view = view(Topology { interfaces, addresses, routes }, serving, &mut self.ids);
+        accept_local(&mut view.network);
+        Ok(view)
     }
 
     /// Lists the kernel's neighbour table, as the events that would have built it.
@@ -218,6 +221,18 @@ fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
         served: served.into_iter().map(|index| ids.of(index)).collect(),
         missing,
     }
+}
+
+/// Notes which links may bring packets from this host's own addresses: the kernel says nothing of
+/// such a setting's change, so it is what it was when the network changed last.
+fn accept_local(network: &mut Network) {
+    let set = |name: &str| {
+        fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/accept_local"))
+            .is_ok_and(|value| value.trim() != "0")
+    };
+    let all = set("all");
+    let links: Vec<LinkId> = network.links().iter().filter(|link| all || set(&link.name)).map(|link| link.id).collect();
+    links.into_iter().for_each(|link| network.accept_local(link));
 }
 
 fn is_served(interface: &Interface, choice: &LinkChoice) -> bool {

@@ -143,7 +143,9 @@ impl<'a> Case<'a> {
 
     /// Notes are for people, except those that say what else was done to the director.
     fn note(&mut self, note: &str) -> Result<(), String> {
-        if let Some(network) = note.strip_suffix(" is local to the director") {
+        if note.starts_with("net.ipv4.conf.all.accept_local=1") {
+            self.lab.borrow_mut().accept_local();
+        } else if let Some(network) = note.strip_suffix(" is local to the director") {
             self.lab.borrow_mut().add_local(network.parse()?);
         } else if let Some(networks) = note.strip_suffix(" are unreachable") {
             for network in networks.split(" and ") {

@@ -82,8 +82,8 @@ fn forgive(expected: &mut [u8], got: &mut [u8], cause: Option<&[u8]>) {
                     packet[1] &= 0xf0;
                     packet[2..4].fill(0);
                 }
-                if packet.len() >= 48 && packet[6] == ip::v6::FRAGMENT {
-                    packet[44..48].fill(0);
+                if let Some(at) = fragment_header(packet) {
+                    packet[at + 4..at + 8].fill(0);
                 }
             }
         }
@@ -99,6 +99,22 @@ fn forgive(expected: &mut [u8], got: &mut [u8], cause: Option<&[u8]>) {
             if packet[at + 6..at + 8] != [0, 0] {
                 packet[at + 6..at + 8].fill(0xff);
             }
+        }
+    }
+}
+
+/// Where the fragment header of an IPv6 packet begins, if it has one.
+fn fragment_header(packet: &[u8]) -> Option<usize> {
+    let (mut kind, mut at) = (*packet.get(ip::v6::NEXT_HEADER)?, ip::v6::LENGTH);
+    loop {
+        let header = packet.get(at..)?.first_chunk::<8>()?;
+        match kind {
+            ip::v6::FRAGMENT => return Some(at),
+            ip::v6::HOP_BY_HOP | ip::v6::ROUTING | ip::v6::DESTINATION_OPTIONS => {
+                at += (usize::from(header[1]) + 1) * 8;
+                kind = header[0];
+            }
+            _ => return None,
         }
     }
 }

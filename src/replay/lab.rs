@@ -48,6 +48,7 @@ pub struct Lab {
     links: Vec<Link>,
     local: Vec<Prefix>,
     unreachable: Vec<Prefix>,
+    accepts_local: bool,
     neighbours: HashMap<(LinkId, IpAddr), Mac>,
     pub now: Tick,
 }
@@ -79,6 +80,7 @@ impl Lab {
             links,
             local: ["10.9.9.9/32", "fd99::9/128", "127.0.0.0/8", "::1/128"].iter().map(|text| prefix(text)).collect(),
             unreachable: Vec::new(),
+            accepts_local: false,
             neighbours: neighbours(),
             now: Tick::ZERO,
         };
@@ -89,6 +91,12 @@ impl Lab {
     /// Makes a network the director's own, as a transcript's note says.
     pub fn add_local(&mut self, network: Prefix) {
         self.local.push(network);
+        self.publish_network();
+    }
+
+    /// Lets in packets from the director's own addresses, as a transcript's note says.
+    pub fn accept_local(&mut self) {
+        self.accepts_local = true;
         self.publish_network();
     }
 
@@ -195,7 +203,11 @@ impl Lab {
             metric: 0,
             mtu: None,
         }));
-        let network = Arc::new(Network::new(self.links.clone(), routes));
+        let mut network = Network::new(self.links.clone(), routes);
+        if self.accepts_local {
+            self.links.iter().for_each(|link| network.accept_local(link.id));
+        }
+        let network = Arc::new(network);
         self.director.fleet().engine.set_network(network.clone());
         self.director.set_network(network);
     }

@@ -97,6 +97,8 @@ pub struct Network {
     own_mac_left: [bool; 2],
     /// Virtual addresses that are left to the kernel, as it cannot be kept from answering.
     ceded: HashSet<(Family, Address), BuildHasherDefault<DefaultHasher>>,
+    /// Links that may bring IPv4 packets from addresses of this host (`accept_local`).
+    from_own: Vec<LinkId>,
 }
 
 impl Network {
@@ -162,6 +164,17 @@ impl Network {
         self.own_mac_left[family as usize] = !taken;
     }
 
+    /// Lets `link` bring packets from this host's own IPv4 addresses, as its `accept_local` does.
+    pub fn accept_local(&mut self, link: LinkId) {
+        self.from_own.push(link);
+    }
+
+    /// Whether a packet that came by `link` may be from one of this host's IPv4 addresses: a real
+    /// server behind the director answers in a VIP's name.
+    pub fn accepts_local(&self, link: LinkId) -> bool {
+        self.from_own.contains(&link)
+    }
+
     /// Whether a frame to `mac` that came by `link` is meant for this director.
     #[inline]
     pub fn takes(&self, link: &Link, mac: Mac, family: Family) -> bool {
@@ -223,6 +236,11 @@ impl Network {
             source: source.map_or(Address::ZERO, Address::from),
             mtu: route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)),
         })
+    }
+
+    /// Whether a route says that nothing gets to `address`, rather than no route saying anything.
+    pub fn is_barred(&self, family: Family, address: Address) -> bool {
+        self.route(family, address).is_some_and(|route| route.kind == RouteKind::Unreachable)
     }
 
     fn route(&self, family: Family, address: Address) -> Option<&Route> {

@@ -17,7 +17,7 @@ pub enum Malformed {
     Length,
     #[error("the IPv4 header's checksum is wrong")]
     HeaderChecksum,
-    #[error("an IPv6 extension header runs past the packet's end")]
+    #[error("an IPv6 extension header runs past the end of what is quoted")]
     ExtensionHeader,
 }
 
@@ -36,7 +36,8 @@ pub enum FragmentPart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dissected {
     pub family: Family,
-    /// The protocol above IP and its extension headers.
+    /// The protocol above IP and its extension headers; the number of the extension header that
+    /// runs past the packet's end, where one does ([`Dissected::is_cut_short`]).
     pub protocol: Protocol,
     pub source: Address,
     pub destination: Address,
@@ -54,6 +55,13 @@ impl Dissected {
     #[inline]
     pub fn transport<'a>(&self, packet: &'a [u8]) -> &'a [u8] {
         &packet[self.transport..self.length]
+    }
+
+    /// Whether an IPv6 extension header runs past the packet's end. A router does not look there
+    /// and sends the packet on; its destination drops it.
+    pub fn is_cut_short(&self) -> bool {
+        const EXTENSIONS: [u8; 4] = [v6::HOP_BY_HOP, v6::ROUTING, v6::FRAGMENT, v6::DESTINATION_OPTIONS];
+        self.family == Family::V6 && self.fragment != FragmentPart::Later && EXTENSIONS.contains(&self.protocol.0)
     }
 
     pub fn is_fragment(&self) -> bool {
@@ -158,21 +166,21 @@ fn dissect6(packet: &[u8], trust: Trust) -> Result<Dissected, Malformed> {
     let mut next = packet[v6::NEXT_HEADER];
     let mut at = v6::LENGTH;
     let mut fragment = FragmentPart::Whole;
-    loop {
+    let broken = loop {
         let rest = &packet[at..length];
         let step = match next {
             v6::HOP_BY_HOP | v6::ROUTING | v6::DESTINATION_OPTIONS => match rest {
                 [_, units, ..] => (usize::from(*units) + 1) * 8,
-                _ => return Err(Malformed::ExtensionHeader),
+                _ => break true,
             },
             // The kernel's balancer steps over it, though its host may not know how to; one that
             // is cut short is left standing as the protocol.
             v6::AUTHENTICATION => match rest {
                 [_, units, ..] if (usize::from(*units) + 2) * 4 <= rest.len() => (usize::from(*units) + 2) * 4,
-                _ => break,
+                _ => break false,
             },
             v6::FRAGMENT => {
-                let Some(header) = rest.first_chunk::<8>() else { return Err(Malformed::ExtensionHeader) };
+                let Some(header) = rest.first_chunk::<8>() else { break true };
                 let field = u16::from_be_bytes([header[2], header[3]]);
                 fragment = match (field >> 3, field & 1) {
                     // An atomic fragment (RFC 6946) is a first one that needs no others.
@@ -181,16 +189,19 @@ fn dissect6(packet: &[u8], trust: Trust) -> Result<Dissected, Malformed> {
                 };
                 8
             }
-            _ => break,
+            _ => break false,
         };
         if step > rest.len() {
-            return Err(Malformed::ExtensionHeader);
+            break true;
         }
         next = rest[0];
         at += step;
         if fragment == FragmentPart::Later {
-            break;
+            break false;
         }
+    };
+    if broken && trust == Trust::Quoted {
+        return Err(Malformed::ExtensionHeader);
     }
     let protocol = Protocol(next);
     Ok(Dissected {
@@ -269,8 +280,12 @@ mod tests {
         let parts = dissect(Family::V6, &packet).unwrap();
         assert_eq!((parts.protocol, parts.fragment, parts.transport), (Protocol::UDP, FragmentPart::First, 56));
         assert_eq!(parts.ports, Some((Port(41000), Port(53))));
+        assert!(!parts.is_cut_short());
         packet[41] = 9;
-        assert_eq!(dissect(Family::V6, &packet), Err(Malformed::ExtensionHeader));
+        let parts = dissect(Family::V6, &packet).unwrap();
+        assert!(parts.is_cut_short());
+        assert_eq!((parts.protocol, parts.transport), (Protocol(0), 40));
+        assert_eq!(dissect_quoted(Family::V6, &packet), Err(Malformed::ExtensionHeader));
     }
 
     proptest::proptest! {

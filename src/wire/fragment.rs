@@ -5,7 +5,8 @@
 //! longest that came. For a packet that arrived whole each fragment is as long as the MTU
 //! allows, in multiples of 8 bytes. Options that are not to be copied (RFC 791 section 3.1)
 //! become no-operations in the fragments after the first, so all headers keep their length. The
-//! don't-fragment bit is the caller's to judge: it is clear in what is made here.
+//! don't-fragment bit is the caller's to judge: it is clear in what is made here, except where a
+//! datagram whose fragments carried it is cut anew.
 //!
 //! ```text
 //! IPv4:  | header | payload ...      |      IPv6:  | unfragmentable part | payload ...           |
@@ -40,15 +41,21 @@ impl Piece {
 /// How a packet was fragmented when it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Original<'a> {
-    /// Length of the longest fragment, headers included.
+    /// Length of the longest fragment, headers included; [`Original::FORGOTTEN`] where it is of no
+    /// meaning any more.
     pub longest: usize,
+    /// Its longest fragments carried the don't-fragment bit (IPv4).
+    pub dont_fragment: bool,
     /// What each fragment carried, in order of the payload.
     pub pieces: &'a [Piece],
 }
 
 impl Original<'_> {
     /// The packet came whole.
-    pub const WHOLE: Original<'static> = Original { longest: 0, pieces: &[] };
+    pub const WHOLE: Original<'static> = Original { longest: 0, dont_fragment: false, pieces: &[] };
+
+    /// No fragment is known to have been the longest: a packet that fits stays whole.
+    pub const FORGOTTEN: usize = usize::MAX;
 }
 
 /// Why a packet cannot be cut.
@@ -93,6 +100,8 @@ enum Kind {
         /// Where the payload begins in the datagram, in units of 8 bytes: the packet may be a fragment itself.
         offset: u16,
         more: bool,
+        /// Fragments that were not there before carry the don't-fragment bit.
+        dont_fragment: bool,
     },
     V6 {
         /// What stands behind the fragment header.
@@ -117,9 +126,11 @@ impl<'a> Fragments<'a> {
             return Err(FragmentError::Malformed);
         }
         let limit = if original.pieces.is_empty() { mtu } else { mtu.min(original.longest) };
-        let whole = packet.len() <= mtu && original.pieces.len() < 2;
+        let one = original.pieces.len() < 2 || original.longest == Original::FORGOTTEN;
+        let whole = packet.len() <= mtu && one;
         let cut = if whole { Cut::Nowhere } else { Cut::new(payload.len(), limit, header.len(), original.pieces)? };
-        Ok(Fragments { header, payload, cut, kind: Kind::V4 { offset, more }, written: 0, done: false })
+        let dont_fragment = original.dont_fragment && matches!(cut, Cut::Every(_));
+        Ok(Fragments { header, payload, cut, kind: Kind::V4 { offset, more, dont_fragment }, written: 0, done: false })
     }
 
     /// The fragments of an IPv6 packet for a link with this `mtu`; they carry `identification`.
@@ -197,14 +208,15 @@ impl<'a> Fragments<'a> {
     fn write_headers(&self, fragment: &mut [u8], last: bool) -> Option<()> {
         let length = fragment.len();
         match self.kind {
-            Kind::V4 { offset, more } => {
+            Kind::V4 { offset, more, dont_fragment } => {
                 let header = &mut fragment[..self.header.len()];
                 if offset == 0 && self.written > 0 {
                     blank_uncopied(&mut header[IPV4_LENGTH..]);
                 }
                 let mut view = MutableIpv4Packet::new(header)?;
                 view.set_total_length(length as u16);
-                view.set_flags(if more || !last { Ipv4Flags::MoreFragments } else { 0 });
+                let more = if more || !last { Ipv4Flags::MoreFragments } else { 0 };
+                view.set_flags(if dont_fragment { more | Ipv4Flags::DontFragment } else { more });
                 view.set_fragment_offset(offset + (self.written / FRAGMENT_UNIT) as u16);
                 view.set_checksum(0);
                 let sum = checksum::of(view.packet());

@@ -111,6 +111,15 @@ pub fn set_address(family: Family, packet: &mut [u8], end: End, address: Address
     }
 }
 
+/// Length of a header without options or extension headers.
+#[inline]
+pub const fn plain_header(family: Family) -> usize {
+    match family {
+        Family::V4 => v4::LENGTH,
+        Family::V6 => v6::LENGTH,
+    }
+}
+
 /// Length of an IPv4 header in bytes, options included.
 #[inline]
 pub fn header_length4(packet: &[u8]) -> usize {

@@ -4,13 +4,14 @@
 //! Each function reads the packet that is the cause and writes the answer, a whole IP packet,
 //! to the beginning of a caller's buffer; or it says why nothing may be sent (RFC 1122 section
 //! 3.2.2, RFC 4443 section 2.4, RFC 9293 section 3.10.7.1). The rule kept is that the answer is
-//! the one Linux sends, byte for byte, with these exceptions: IP options are not repeated, and
-//! the IPv6 flow label is 0 where Linux puts a hash.
+//! the one Linux sends, byte for byte, but for the IPv6 flow label, which is
+//! 0 where Linux puts a hash.
 //!
 //! Not known here, so left to the caller: directed broadcasts and link-layer broadcasts (never
 //! to be answered), and rate limits.
 
 mod echo;
+mod echoed;
 mod error;
 mod reset;
 
@@ -24,9 +25,10 @@ use pnet::packet::ipv6::{Ipv6Packet, MutableIpv6Packet};
 
 use crate::base::{Family, Protocol};
 
+use self::echoed::Echoed;
 use super::checksum::{self, Sum};
 use super::outline::{
-    self, Chain, FragmentHeader, IPV4_ADDRESSES, IPV4_LENGTH, IPV6_ADDRESSES, IPV6_LENGTH, extension,
+    self, Chain, FragmentHeader, IPV4_ADDRESSES, IPV4_DESTINATION, IPV4_LENGTH, IPV6_ADDRESSES, IPV6_LENGTH, extension,
 };
 
 pub use self::echo::echo_reply;
@@ -70,6 +72,8 @@ struct Question<'a> {
     family: Family,
     /// Both addresses as they stand in the header.
     addresses: &'a [u8],
+    /// What of its options is repeated.
+    echoed: Echoed,
     traffic_class: u8,
     /// The transport header and what follows it.
     transport: &'a [u8],
@@ -99,6 +103,7 @@ impl<'a> Question<'a> {
         Ok(Question {
             family: Family::V4,
             addresses: &packet[IPV4_ADDRESSES],
+            echoed: Echoed::of(&packet[..header], header, &packet[IPV4_DESTINATION])?,
             traffic_class: view.get_dscp() << 2 | view.get_ecn(),
             transport: &packet[header..],
         })
@@ -117,6 +122,7 @@ impl<'a> Question<'a> {
         Ok(Question {
             family: Family::V6,
             addresses: &packet[IPV6_ADDRESSES],
+            echoed: Echoed::NONE,
             traffic_class: view.get_traffic_class(),
             transport: packet.get(upper.at..).ok_or(Silence::Malformed)?,
         })
@@ -136,7 +142,12 @@ impl<'a> Question<'a> {
         identity: Identity,
     ) -> Result<(), Silence> {
         let (asker, asked) = self.addresses.split_at(self.addresses.len() / 2);
-        write_header(answer, self.family, protocol, traffic_class, (asked, asker), identity)
+        write_header(answer, self.family, protocol, traffic_class, (asked, asker), identity, &self.echoed)
+    }
+
+    /// Length of the answer's IP header.
+    fn header_length(&self) -> usize {
+        header_length(self.family) + self.echoed.as_bytes().len()
     }
 }
 
@@ -148,7 +159,7 @@ enum Identity {
     Fragmentable(u16),
 }
 
-/// Length of the IP header that [`write_header`] writes.
+/// Length of the IP header that [`write_header`] writes, without options.
 fn header_length(family: Family) -> usize {
     match family {
         Family::V4 => IPV4_LENGTH,
@@ -164,15 +175,19 @@ fn write_header(
     traffic_class: u8,
     (source, destination): (&[u8], &[u8]),
     identity: Identity,
+    options: &Echoed,
 ) -> Result<(), Silence> {
     let length = packet.len();
     let total = u16::try_from(length).map_err(|_| Silence::Malformed)?;
     match family {
         Family::V4 => {
-            let mut header =
-                MutableIpv4Packet::new(packet.get_mut(..IPV4_LENGTH).ok_or(Silence::NoRoom)?).ok_or(Silence::NoRoom)?;
+            let options = options.as_bytes();
+            let header_length = IPV4_LENGTH + options.len();
+            let header = packet.get_mut(..header_length).ok_or(Silence::NoRoom)?;
+            header[IPV4_LENGTH..].copy_from_slice(options);
+            let mut header = MutableIpv4Packet::new(header).ok_or(Silence::NoRoom)?;
             header.set_version(4);
-            header.set_header_length((IPV4_LENGTH / 4) as u8);
+            header.set_header_length((header_length / 4) as u8);
             header.set_dscp(traffic_class >> 2);
             header.set_ecn(traffic_class & 3);
             header.set_total_length(total);

@@ -20,6 +20,8 @@ pub(crate) const IPV6_MINIMUM_MTU: usize = 1280;
 pub(crate) const MAX_LENGTH: usize = 65535;
 /// Both addresses as they stand in an IPv4 header.
 pub(crate) const IPV4_ADDRESSES: std::ops::Range<usize> = 12..20;
+/// The destination among them.
+pub(crate) const IPV4_DESTINATION: std::ops::Range<usize> = 16..20;
 /// Both addresses as they stand in an IPv6 header.
 pub(crate) const IPV6_ADDRESSES: std::ops::Range<usize> = 8..40;
 

@@ -282,28 +282,28 @@ impl Reassembler {
         };
         self.pieces.clear();
         self.pieces.push(Piece { start: 0, end });
-        self.whole(length, fragment.header.len() + fragment.payload.len())
+        self.whole(length, fragment.header.len() + fragment.payload.len(), false)
     }
 
     fn assemble(&mut self, slot: SlotId) -> Outcome<'_> {
         let datagram = self.store.datagram_mut(slot);
-        let longest = datagram.longest();
+        let (longest, dont_fragment) = (datagram.longest(), datagram.is_unfragmentable());
         datagram.copy_pieces(&mut self.pieces);
         let assembled = datagram.assemble(&self.pages, &mut self.output[HEADROOM..]);
         self.release(slot);
         match assembled {
-            Ok(length) => self.whole(length, longest),
+            Ok(length) => self.whole(length, longest, dont_fragment),
             Err(reason) => Outcome::Dropped(reason),
         }
     }
 
     /// The packet of this `length` in the output buffer.
-    fn whole(&mut self, length: usize, longest: usize) -> Outcome<'_> {
+    fn whole(&mut self, length: usize, longest: usize, dont_fragment: bool) -> Outcome<'_> {
         Outcome::Whole(Whole {
             buffer: &mut self.output,
             start: HEADROOM,
             end: HEADROOM + length,
-            original: Original { longest, pieces: &self.pieces },
+            original: Original { longest, dont_fragment, pieces: &self.pieces },
         })
     }
 

@@ -17,7 +17,7 @@ use super::classify::Seen;
 use super::emit::Complaint;
 use super::fragments::finish_checksum;
 use super::input::Carried;
-use super::verdict::{DropReason, Egress, PassReason, Verdict};
+use super::verdict::{DropReason, Egress, Verdict};
 
 impl Engine {
     /// Sends a packet of connection `id` to the real server, in the connection's way.
@@ -43,7 +43,7 @@ impl Engine {
             }
             ForwardingMethod::DirectRouting => self.forward_directly(now, frame, seen, id, carried),
             ForwardingMethod::Tunneling => self.forward_tunneled(now, frame, seen, id, carried),
-            ForwardingMethod::Local => Verdict::Pass(PassReason::Local),
+            ForwardingMethod::Local => self.deliver(now, frame, seen, id),
             ForwardingMethod::Bypass => self.forward_bypass(now, frame, seen, carried),
         }
     }
@@ -69,7 +69,7 @@ impl Engine {
         if let Err(reason) = rewrite(frame) {
             return Verdict::Drop(reason);
         }
-        if local { Verdict::Pass(PassReason::Local) } else { self.send(frame, seen, seen.parts.family, hop) }
+        if local { self.deliver(now, frame, seen, id) } else { self.send(frame, seen, seen.parts.family, hop) }
     }
 
     /// Direct routing: only TTL and the link-layer address change.
@@ -86,7 +86,7 @@ impl Engine {
             Err(verdict) => return verdict,
         };
         if hop.kind == RouteKind::Local {
-            return Verdict::Pass(PassReason::Local);
+            return self.deliver(now, frame, seen, id);
         }
         if self.network.link(hop.link).is_some_and(|link| link.layer == LinkLayer::Ip) {
             return Verdict::Drop(DropReason::DirectOverTun);

@@ -5,7 +5,7 @@ use crate::base::{Address, ConnectionId, Family, Protocol, Tick};
 use crate::table::{NextHop, RouteKind, Tunnel, TunnelChecksum, TunnelKind};
 use crate::wire::Frame;
 use crate::wire::checksum;
-use crate::wire::fragment::Original;
+use crate::wire::fragment::{Original, Piece};
 use crate::wire::ip::{self, v4, v6};
 use crate::wire::offload::Completion;
 use crate::wire::transport::{self, udp};
@@ -15,7 +15,7 @@ use super::super::classify::Seen;
 use super::super::emit::Complaint;
 use super::super::fragments::{finish_checksum, grown};
 use super::super::input::Carried;
-use super::super::verdict::{DropReason, Egress, PassReason, Verdict};
+use super::super::verdict::{DropReason, Egress, Verdict};
 
 /// GUE's header without options.
 const GUE_LENGTH: usize = 4;
@@ -69,6 +69,28 @@ impl Outer {
             TunnelKind::Ipip => false,
             TunnelKind::Gue => self.tunnel.checksum != TunnelChecksum::None,
             TunnelKind::Gre => self.tunnel.checksum == TunnelChecksum::Checksum,
+        }
+    }
+
+    /// What the outer packet knows of how the one inside came in fragments.
+    ///
+    /// Between the families the kernel takes one's notes of that for the other's, and so do we:
+    /// IPv4 fragments that may not be cut further are very short ones to IPv6 (all others are
+    /// forgotten), and a bit of an IPv6 fragment's length forbids IPv4 to cut.
+    fn inherit<'a>(&self, original: Original<'a>) -> Original<'a> {
+        const CANNOT_BE_KEPT: &[Piece] = &[Piece { start: 0, end: 0 }];
+        const FORBIDS_CUTTING: usize = 1 << 6;
+        match (self.inner, self.family) {
+            (Family::V4, Family::V6) if original.dont_fragment => {
+                Original { longest: 0, pieces: CANNOT_BE_KEPT, ..original }
+            }
+            (Family::V4, Family::V6) => Original::WHOLE,
+            (Family::V6, Family::V4) => Original {
+                longest: Original::FORGOTTEN,
+                dont_fragment: original.longest & FORBIDS_CUTTING != 0,
+                ..original
+            },
+            _ => original,
         }
     }
 
@@ -163,7 +185,7 @@ impl Engine {
         let (family, address) = (connection.destination_family, connection.destination_address);
         let hop = self.path_mtus.limit(now, family, address, hop);
         if hop.kind == RouteKind::Local {
-            return Verdict::Pass(PassReason::Local);
+            return self.deliver(now, frame, seen, id);
         }
         if let Err(verdict) = self.count_down(now, frame, seen) {
             return verdict;
@@ -251,15 +273,15 @@ impl Engine {
             let Some(start) = start.checked_add(overhead as u16) else { return Verdict::Drop(DropReason::Offload) };
             frame.offload.checksum = Completion::Partial { start, offset };
         }
-        let original = match (seen.original, outer.inner, outer.family) {
-            // What a family's fragments were is of no meaning to the other's.
-            (Some(original), inner, family) if inner == family => original,
-            _ if frame.packet_length() <= mtu => return Verdict::Transmit(egress),
-            _ => Original::WHOLE,
+        let original = match seen.original.map(|original| outer.inherit(original)) {
+            Some(original) => original,
+            None if frame.packet_length() <= mtu => return Verdict::Transmit(egress),
+            None => Original::WHOLE,
         };
-        let mut pieces = Vec::new();
-        let inner_header = seen.parts.transport;
-        let original = grown(original, inner_header + outer.shim_length(), &mut pieces);
-        self.send_fragments(frame.packet(), mtu, original, egress)
+        let mut pieces = std::mem::take(&mut self.pieces);
+        let original = grown(original, frame.packet_length() - outer.ip_length(), &mut pieces);
+        let verdict = self.send_fragments(frame.packet(), mtu, original, egress);
+        self.pieces = pieces;
+        verdict
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use crate::base::{DestinationId, Port};
+use crate::base::{DestinationId, Family, Port};
 use crate::table::ForwardingMethod;
 
-use super::{Map, Masqueraded, Services, helped};
+use super::{Map, Masqueraded, Services, TunnelEnds, helped};
 
 impl Services {
     /// # Panics
@@ -18,6 +18,7 @@ impl Services {
         assert_eq!(placed.len(), self.trash.len(), "the trash holds each destination once");
         let mut virtual_addresses = Map::default();
         let (mut masqueraded, mut with_engine) = (Masqueraded::default(), 0);
+        let mut tunnels = TunnelEnds::default();
         for (id, service) in self.order.iter().filter_map(|&id| Some((id, self.get(id)?))) {
             assert_eq!(self.by_key(&service.key), Some(id), "{:?} is found by its key", service.key);
             with_engine += usize::from(service.engine.is_some());
@@ -33,6 +34,7 @@ impl Services {
                 if known.method == ForwardingMethod::Masquerading {
                     masqueraded.add(&service.key, key, helped(&self.helped_ports, &service.key));
                 }
+                tunnels.add(key, known.method, known.tunnel);
             }
         }
         for (id, destination) in self.destinations.iter() {
@@ -44,5 +46,10 @@ impl Services {
         assert_eq!(self.virtual_addresses, virtual_addresses, "virtual addresses");
         assert_eq!(self.engine_services, with_engine, "services with a persistence engine");
         assert_eq!(self.masqueraded, masqueraded, "ends of masqueraded destinations");
+        assert_eq!(self.tunnels, tunnels, "ends of tunnels");
+        for family in [Family::V4, Family::V6] {
+            let served = self.iter().any(|service| service.family == family);
+            assert_eq!(self.serves(family), served, "services of {family:?}");
+        }
     }
 }

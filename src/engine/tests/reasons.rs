@@ -109,6 +109,15 @@ fn tunneled(server: (&str, u16), config: DestinationConfig) -> World {
     world
 }
 
+/// Beside a kernel, with a service whose only server is this host.
+fn served_by_host(config: DestinationConfig) -> World {
+    let mut world = World::with(64, HostStack::Beside, 1500);
+    let key = service(Protocol::TCP, VIP, 80);
+    world.apply(Change::AddService { key, config: service_config(&key) });
+    world.apply(Change::AddDestination { service: key, key: server_key("10.0.0.1", 80), config });
+    world
+}
+
 fn ipip() -> DestinationConfig {
     tunneling(TunnelKind::Ipip, TunnelChecksum::None)
 }
@@ -198,7 +207,10 @@ const DROPS: &[Cause<DropReason>] = &[
         let key = service(Protocol::UDP, VIP6, 53);
         world.serve(key, ("fd01::11", 53), ForwardingMethod::Masquerading);
         let packet = Packet::new((address("fd00::2"), 40000), (address(VIP6), 53), Upper::Udp).filled(100);
-        provoke(world, ETH0, &fragments6(&packet.bytes(), 41)[0])
+        let mut later = fragments6(&packet.bytes(), 41).swap_remove(0);
+        // Its offset: a first one would pass alone.
+        later[43] |= 8;
+        provoke(world, ETH0, &later)
     }),
     ("the oldest incomplete datagram wants memory that there is no more", DropReason::ReassemblyMemory, || {
         let mut world = nat();
@@ -279,6 +291,9 @@ const DROPS: &[Cause<DropReason>] = &[
         let config = DestinationConfig { method: ForwardingMethod::DirectRouting, ..destination_config() };
         provoke(tunneled(("192.0.2.11", 80), config), ETH0, &syn())
     }),
+    ("a masquerading server that is this host, with a kernel that has its own packet", DropReason::LocalServer, || {
+        provoke(served_by_host(destination_config()), ETH0, &syn())
+    }),
     ("a bypass towards a broadcast address", DropReason::LocalBoundary, || {
         let mut world = World::new();
         let key = mark_service(7);
@@ -354,9 +369,9 @@ const PASSES: &[Cause<PassReason>] = &[
         packet[30] ^= 1;
         provoke(nat(), ETH0, &packet)
     }),
-    ("a server that is this host", PassReason::Local, || {
+    ("a server that is this host, with a kernel that has the packet too", PassReason::Local, || {
         let config = DestinationConfig { method: ForwardingMethod::Local, ..destination_config() };
-        provoke(tunneled(("10.0.0.1", 80), config), ETH0, &syn())
+        provoke(served_by_host(config), ETH0, &syn())
     }),
     ("to a virtual address that the kernel has as well", PassReason::HostAddress, || {
         let mut world = nat();

@@ -145,7 +145,7 @@ fn pieces(ends: &[u16]) -> Vec<Piece> {
 
 fn original(pieces: &[Piece]) -> Original<'_> {
     let most = pieces.iter().map(|piece| piece.length()).max().unwrap_or_default();
-    Original { longest: 48 + most, pieces }
+    Original { longest: 48 + most, dont_fragment: false, pieces }
 }
 
 /// Recorded from Linux 6.18: a datagram reassembled on the way leaves as it came, though 1300 bytes fit.
@@ -155,7 +155,7 @@ fn a_reassembled_datagram_leaves_in_the_fragments_it_came_in() {
     let lengths = |mtu: usize, ends: &[u16]| -> Vec<usize> {
         let pieces = pieces(ends);
         let longest = 20 + pieces.iter().map(|piece| piece.length()).max().unwrap_or_default();
-        let original = Original { longest, pieces: &pieces };
+        let original = Original { longest, dont_fragment: false, pieces: &pieces };
         fragments(Fragments::ipv4(&whole, mtu, original).unwrap()).iter().map(Vec::len).collect()
     };
     assert_eq!(lengths(1300, &[400, 1200, 2008]), [420, 820, 828]);

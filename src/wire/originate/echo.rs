@@ -6,13 +6,13 @@ use pnet::packet::icmpv6::Icmpv6Types;
 use crate::base::{Family, Protocol};
 
 use super::super::checksum::Sum;
-use super::{Identity, Question, Silence, header_length, write_icmp_checksum};
+use super::{Identity, Question, Silence, write_icmp_checksum};
 
 /// Header of an echo message with identifier and sequence number.
 const ECHO_LENGTH: usize = 8;
 
 /// Writes the reply to the ICMP or ICMPv6 echo request in `request` and returns its length,
-/// which is that of the request without options or extension headers. It is not fragmented;
+/// which is that of the request without extension headers and options, but for a recorded route. It is not fragmented;
 /// `identification` is for IPv4.
 ///
 /// # Errors
@@ -38,7 +38,7 @@ pub fn echo_reply(request: &[u8], identification: u16, buffer: &mut [u8]) -> Res
     if !pseudo_header.add_bytes(icmp).is_valid() {
         return Err(Silence::Checksum);
     }
-    let header = header_length(question.family);
+    let header = question.header_length();
     let answer = buffer.get_mut(..header + icmp.len()).ok_or(Silence::NoRoom)?;
     let reply = &mut answer[header..];
     reply.copy_from_slice(icmp);

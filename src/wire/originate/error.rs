@@ -7,11 +7,13 @@ use pnet::packet::ipv6::Ipv6Packet;
 
 use crate::base::{Address, Family, Protocol};
 
-use super::super::checksum::{self, Sum};
+use super::super::checksum::{self, Checksum, Sum};
+use super::super::ip::v4;
 use super::super::outline::{Chain, IPV4_ADDRESSES, IPV4_LENGTH, IPV6_ADDRESSES, IPV6_LENGTH, IPV6_MINIMUM_MTU};
 use super::super::reassembly::Problem;
 use super::super::segment::Unfinished;
-use super::{Identity, Silence, answerable, header_length, single_source, write_header, write_icmp_checksum};
+use super::echoed::Echoed;
+use super::{Identity, Silence, answerable, single_source, write_header, write_icmp_checksum};
 
 /// Length of an ICMP error's own header, in front of the quoted packet.
 const ICMP_LENGTH: usize = 8;
@@ -41,6 +43,13 @@ impl Icmpv4Error {
 
     const fn new(kind: u8, code: u8) -> Icmpv4Error {
         Icmpv4Error { kind, code, rest: [0; 4] }
+    }
+
+    const PARAMETER_PROBLEM: u8 = 12;
+
+    /// The byte at `pointer` is wrong in the way that `code` says.
+    pub fn parameter_problem(code: u8, pointer: u8) -> Icmpv4Error {
+        Icmpv4Error { rest: [pointer, 0, 0, 0], ..Icmpv4Error::new(Icmpv4Error::PARAMETER_PROBLEM, code) }
     }
 
     /// The packet may not be fragmented and is longer than `mtu` (RFC 1191).
@@ -115,12 +124,14 @@ impl From<Problem> for Icmpv6Error {
 pub struct Offending<'a> {
     pub packet: &'a [u8],
     pub unfinished: Option<Unfinished>,
+    /// What the IPv4 header's checksum is quoted as, where it is not what stands there.
+    pub header_checksum: Option<Checksum>,
 }
 
 impl<'a> From<&'a [u8]> for Offending<'a> {
     /// A packet with a finished checksum.
     fn from(packet: &'a [u8]) -> Offending<'a> {
-        Offending { packet, unfinished: None }
+        Offending { packet, unfinished: None, header_checksum: None }
     }
 }
 
@@ -150,10 +161,13 @@ pub fn icmpv4_error(
         return Err(Silence::IcmpError);
     }
     answerable(Family::V4, &packet[IPV4_ADDRESSES])?;
-    let answer = quote(Family::V4, Offending { packet, ..offending }, header, IPV4_ERROR_LENGTH, buffer)?;
+    let understood = if error.kind == Icmpv4Error::PARAMETER_PROBLEM { usize::from(error.rest[0]) } else { header };
+    let echoed = Echoed::of(&packet[..header], understood, &source.octets4())?;
+    let own_header = IPV4_LENGTH + echoed.as_bytes().len();
+    let answer = quote(own_header, Offending { packet, ..offending }, header, IPV4_ERROR_LENGTH, buffer)?;
     let length = answer.len();
-    write_error(&mut answer[IPV4_LENGTH..], error.kind, error.code, error.rest)?;
-    write_icmp_checksum(&mut answer[IPV4_LENGTH..], Sum::ZERO)?;
+    write_error(&mut answer[own_header..], error.kind, error.code, error.rest)?;
+    write_icmp_checksum(&mut answer[own_header..], Sum::ZERO)?;
     let tos = view.get_dscp() << 2 | view.get_ecn();
     let (asker, _) = packet[IPV4_ADDRESSES].split_at(Family::V4.address_length());
     write_header(
@@ -163,6 +177,7 @@ pub fn icmpv4_error(
         tos & KEPT_TOS | INTERNETWORK_CONTROL,
         (&source.octets4(), asker),
         Identity::Fragmentable(identification),
+        &echoed,
     )?;
     Ok(length)
 }
@@ -193,10 +208,11 @@ pub fn icmpv6_error(
     let addresses = &packet[IPV6_ADDRESSES];
     let (asker, _) = addresses.split_at(Family::V6.address_length());
     if error.concerns_groups() { single_source(Family::V6, asker) } else { answerable(Family::V6, addresses) }?;
-    let answer = quote(Family::V6, Offending { packet, ..offending }, IPV6_LENGTH, IPV6_MINIMUM_MTU, buffer)?;
+    let answer = quote(IPV6_LENGTH, Offending { packet, ..offending }, IPV6_LENGTH, IPV6_MINIMUM_MTU, buffer)?;
     let length = answer.len();
     let source = source.octets16();
-    write_header(answer, Family::V6, Protocol::ICMPV6, 0, (&source, asker), Identity::Unfragmentable)?;
+    let addresses = (&source[..], asker);
+    write_header(answer, Family::V6, Protocol::ICMPV6, 0, addresses, Identity::Unfragmentable, &Echoed::NONE)?;
     write_error(&mut answer[IPV6_LENGTH..], error.kind, error.code, error.rest)?;
     let (header, message) = answer.split_at_mut(IPV6_LENGTH);
     let pseudo_header = checksum::pseudo_header_of(&header[IPV6_ADDRESSES], Protocol::ICMPV6.0, message.len());
@@ -204,16 +220,17 @@ pub fn icmpv6_error(
     Ok(length)
 }
 
-/// The answer's bytes in `buffer`, of `most` bytes at most, with the quotation in place. The
-/// offending packet has a header of `header` bytes and no padding.
+/// The answer's bytes in `buffer`, of `most` bytes at most, with the quotation in place behind
+/// an IP header of `own_header` bytes. The offending packet has a header of `header` bytes and
+/// no padding.
 fn quote<'b>(
-    family: Family,
+    own_header: usize,
     offending: Offending<'_>,
     header: usize,
     most: usize,
     buffer: &'b mut [u8],
 ) -> Result<&'b mut [u8], Silence> {
-    let quoted_at = header_length(family) + ICMP_LENGTH;
+    let quoted_at = own_header + ICMP_LENGTH;
     let packet = offending.packet;
     let room = most.min(buffer.len()).checked_sub(quoted_at).ok_or(Silence::NoRoom)?;
     let length = packet.len().min(room);
@@ -228,6 +245,9 @@ fn quote<'b>(
         && let Some(field) = quotation.get_mut(unfinished.field())
     {
         field.copy_from_slice(&checksum);
+    }
+    if let Some(checksum) = offending.header_checksum {
+        checksum.write(quotation, v4::CHECKSUM);
     }
     Ok(answer)
 }

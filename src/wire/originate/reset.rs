@@ -6,7 +6,7 @@ use pnet::packet::tcp::{MutableTcpPacket, TcpFlags, TcpPacket};
 use crate::base::Protocol;
 
 use super::super::offload::Completion;
-use super::{Identity, Question, Silence, header_length};
+use super::{Identity, Question, Silence};
 
 /// Length of a TCP header without options.
 const TCP_LENGTH: usize = 20;
@@ -47,7 +47,7 @@ pub fn reset(packet: &[u8], checksum: Completion, buffer: &mut [u8]) -> Result<u
         let held = (segment.len() - data_at) as u32 + controls;
         (0, tcp.get_sequence().wrapping_add(held), TcpFlags::RST | TcpFlags::ACK)
     };
-    let header = header_length(question.family);
+    let header = question.header_length();
     let answer = buffer.get_mut(..header + TCP_LENGTH).ok_or(Silence::NoRoom)?;
     let mut reset = MutableTcpPacket::new(&mut answer[header..]).ok_or(Silence::NoRoom)?;
     reset.set_source(tcp.get_destination());

@@ -254,7 +254,8 @@ fn an_unfinished_checksum_is_finished_in_the_quotation() {
     let after = bytes("4500002dfffe400040061db90a0000020a0909099c400050fffffff000000007501801f4eb3100000102030405");
     let vip = Address::v4([10, 9, 9, 9]);
     let error = |start, room| {
-        let offending = Offending { packet: &before, unfinished: Some(Unfinished { start, offset: 16 }) };
+        let offending =
+            Offending { packet: &before, unfinished: Some(Unfinished { start, offset: 16 }), header_checksum: None };
         let mut buffer = vec![0xa5; room];
         let length = icmpv4_error(offending, Icmpv4Error::PORT_UNREACHABLE, vip, 1, &mut buffer).unwrap();
         buffer.truncate(length);
@@ -338,7 +339,7 @@ proptest! {
             }
         }
         let mut buffer = vec![0xa5; room];
-        let offending = Offending { packet: &packet, unfinished: Some(Unfinished { start, offset }) };
+        let offending = Offending { packet: &packet, unfinished: Some(Unfinished { start, offset }), header_checksum: None };
         let source = Address::from_mark(0x0a09_0909);
         let sound = |length: Result<usize, Silence>, buffer: &[u8]| {
             length.map_or(Ok(()), |length| check(&buffer[..length]))

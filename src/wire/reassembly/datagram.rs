@@ -103,6 +103,11 @@ impl Datagram {
         self.longest
     }
 
+    /// Whether the longest fragments may not be fragmented further.
+    pub(super) fn is_unfragmentable(&self) -> bool {
+        self.longest_unfragmentable == self.longest
+    }
+
     /// Judges a fragment and notes that it is in; returns which bytes of the payload it fills.
     pub(super) fn admit(&mut self, fragment: &Fragment<'_>) -> Result<Piece, Refusal> {
         let refusal = match self.key.family {
@@ -261,8 +266,7 @@ impl Datagram {
         let mut header = MutableIpv4Packet::new(&mut packet[..self.header])?;
         header.set_total_length(length);
         header.set_fragment_offset(0);
-        let unfragmentable = self.longest_unfragmentable == self.longest;
-        header.set_flags(if unfragmentable { Ipv4Flags::DontFragment } else { 0 });
+        header.set_flags(if self.is_unfragmentable() { Ipv4Flags::DontFragment } else { 0 });
         if let Some(Congestion(mark)) = congestion {
             header.set_ecn(mark);
         }
