@@ -15,7 +15,7 @@ use ulvs::engine::{Config, DropReason, Engine, HostStack, Verdict};
 use ulvs::table::network::LinkLayer;
 use ulvs::table::{
     Change, DestinationConfig, DestinationKey, ForwardingMethod, Link, Network, Route, RouteKind, ServiceConfig,
-    ServiceFlags, ServiceKey, Tunnel,
+    ServiceFlags, ServiceKey, Tunnel, TunnelChecksum, TunnelKind,
 };
 use ulvs::wire::frame::{ETHERNET_LENGTH, HEADROOM};
 use ulvs::wire::offload::{Completion, Segmentation};
@@ -280,6 +280,73 @@ fn super_frames_cut_for_a_tunnel() {
     });
 }
 
+/// Tunnels with every kind of header.
+const TUNNELS: [Tunnel; 4] = [
+    Tunnel { kind: TunnelKind::Gre, port: Port(0), checksum: TunnelChecksum::None },
+    Tunnel { kind: TunnelKind::Gre, port: Port(0), checksum: TunnelChecksum::Checksum },
+    Tunnel { kind: TunnelKind::Gue, port: Port(6080), checksum: TunnelChecksum::None },
+    Tunnel { kind: TunnelKind::Gue, port: Port(6080), checksum: TunnelChecksum::Checksum },
+];
+
+#[test]
+fn tunnels_of_every_kind() {
+    for tunnel in TUNNELS {
+        both(|addresses| {
+            let mut bench = Bench::new(addresses);
+            bench.serve_by(Protocol::UDP, ForwardingMethod::Tunneling, 0, tunnel);
+            let mut request = Envelope::new(0, &udp(addresses.client, 41000, addresses.vip, 80, 900));
+            assert_allocates_nothing(&format!("request by {tunnel:?}"), addresses, |_| {
+                assert!(matches!(bench.handle(&mut request), Verdict::Transmit(_)));
+            });
+        });
+    }
+}
+
+#[test]
+fn tunnel_packets_that_leave_in_fragments() {
+    let ipip = Tunnel::default();
+    for tunnel in TUNNELS.into_iter().chain([ipip]) {
+        let mut bench = Bench::new(V4);
+        bench.serve_by(Protocol::UDP, ForwardingMethod::Tunneling, 0, tunnel);
+        bench.engine.apply(bench.now, &Change::SetSetting { name: "pmtu_disc".into(), value: "0".into() }).unwrap();
+        let mut request = Envelope::new(0, &udp(V4.client, 41000, V4.vip, 80, 1470));
+        assert_allocates_nothing(&format!("fragments of {tunnel:?}"), V4, |_| {
+            assert_eq!(bench.handle(&mut request), Verdict::Consumed);
+            assert_eq!(bench.take_outbox(), 2);
+        });
+    }
+}
+
+#[test]
+fn super_frames_whose_segments_leave_in_fragments() {
+    for tunnel in TUNNELS {
+        let mut bench = Bench::new(V4);
+        bench.serve_by(Protocol::TCP, ForwardingMethod::Tunneling, 0, tunnel);
+        bench.engine.apply(bench.now, &Change::SetSetting { name: "pmtu_disc".into(), value: "0".into() }).unwrap();
+        bench.handle(&mut Envelope::new(0, &tcp(V4.client, 40000, V4.vip, 80, Flag::Syn, 0)));
+        let mut frame = Envelope::new(0, &tcp(V4.client, 40000, V4.vip, 80, Flag::Ack, 14_600));
+        frame.offload =
+            Offload { segmentation: Segmentation::Tcp4 { ecn: false }, segment_size: 1460, ..Offload::NONE };
+        assert_allocates_nothing(&format!("segments in fragments of {tunnel:?}"), V4, |_| {
+            assert_eq!(bench.handle(&mut frame), Verdict::Consumed);
+            assert_eq!(bench.take_outbox(), 20);
+        });
+    }
+}
+
+#[test]
+fn echo_replies_longer_than_the_link_allows() {
+    both(|addresses| {
+        let mut bench = Bench::new(addresses);
+        bench.serve(Protocol::TCP, ForwardingMethod::Masquerading, 0);
+        let mut ping = Envelope::new(0, &long_echo_request(addresses.client, addresses.vip, 4000));
+        assert_allocates_nothing("long echo reply", addresses, |_| {
+            assert_eq!(bench.handle(&mut ping), Verdict::Consumed);
+            assert_eq!(bench.take_outbox(), 3);
+        });
+    });
+}
+
 #[test]
 fn packets_that_are_merely_forwarded() {
     both(|addresses| {
@@ -309,14 +376,18 @@ impl Bench {
 
     /// Adds a service on port 80 with a server on port 8080 (or 80, where ports are not translated).
     fn serve(&mut self, protocol: Protocol, method: ForwardingMethod, flags: u32) {
+        self.serve_by(protocol, method, flags, Tunnel::default());
+    }
+
+    /// The same with a tunnel of some kind.
+    fn serve_by(&mut self, protocol: Protocol, method: ForwardingMethod, flags: u32, tunnel: Tunnel) {
         let service = ServiceKey::Address { protocol, address: address(self.addresses.vip), port: Port(80) };
         let netmask = if self.addresses.vip == V4.vip { u32::MAX } else { 128 };
         let flags = ServiceFlags(flags);
         let config = ServiceConfig { scheduler: "wlc".into(), flags, timeout: 300, netmask, engine: None };
         let port = if method == ForwardingMethod::Masquerading { 8080 } else { 80 };
         let key = DestinationKey { address: address(self.addresses.server), port: Port(port) };
-        let destination =
-            DestinationConfig { method, weight: 1, upper_threshold: 0, lower_threshold: 0, tunnel: Tunnel::default() };
+        let destination = DestinationConfig { method, weight: 1, upper_threshold: 0, lower_threshold: 0, tunnel };
         for change in
             [Change::AddService { key: service, config }, Change::AddDestination { service, key, config: destination }]
         {
@@ -385,10 +456,14 @@ fn udp(from: &str, from_port: u16, to: &str, to_port: u16, length: usize) -> Vec
 }
 
 fn echo_request(from: &str, to: &str) -> Vec<u8> {
-    let mut frame = Vec::new();
+    long_echo_request(from, to, 4)
+}
+
+fn long_echo_request(from: &str, to: &str, length: usize) -> Vec<u8> {
+    let (mut frame, data) = (Vec::new(), vec![7; length]);
     match address(to) {
-        IpAddr::V4(_) => headers(from, to).icmpv4_echo_request(1, 1).write(&mut frame, b"ping").unwrap(),
-        IpAddr::V6(_) => headers(from, to).icmpv6_echo_request(1, 1).write(&mut frame, b"ping").unwrap(),
+        IpAddr::V4(_) => headers(from, to).icmpv4_echo_request(1, 1).write(&mut frame, &data).unwrap(),
+        IpAddr::V6(_) => headers(from, to).icmpv6_echo_request(1, 1).write(&mut frame, &data).unwrap(),
     }
     frame
 }
