@@ -85,6 +85,11 @@ impl Incoming {
                 let message = [&[kind, 0, 0, 0, 0, 1, 0, 1], u.bytes(length)?].concat();
                 vec![(icmp(ends.0, ends.1, message), Offload::NONE)]
             }
+            // Nothing has left yet that could be answered.
+            _ if manner == Manner::Proper => {
+                let packet = request(u)?;
+                form(u, &packet, link)?
+            }
             _ => {
                 right = false;
                 let length = u.arbitrary_len::<u8>()?.min(300);
