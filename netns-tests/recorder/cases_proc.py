@@ -94,3 +94,6 @@ def case_proc_rates_edit(d):
 def case_proc_rates_save(d):
     """Counters of one service; zeroing one that does not exist."""
     svc(d, servers=((1, ""),)); svc(d, "-u 10.9.9.9:53", rport=53, servers=((2, ""),)); phase(d); syns(d, 5); udps(d, 4); d.sleep(0.2); phase(d); d.show("-Ln -t 10.9.9.9:80 --stats"); d.show("-Ln -u 10.9.9.9:53 --rate"); d.adm("-Z -t 10.9.9.9:99", ok=False); d.adm("-Z -u 10.9.9.9:53"); d.show("-Ln --stats"); d.show("-Ln --rate"); udps(d, 2, base=42000); d.sleep(0.2); phase(d); d.show("-Ln --stats"); d.show("-Ln --rate")
+def case_proc_app(d):
+    """The FTP helper, and how many connections it looks after: NAT ones of port 21, not templates, not other methods."""
+    sh("modprobe ip_vs_ftp"); svc(d, "-t 10.9.9.9:21", rport=21); svc(d, "-t 10.9.9.9:80"); svc(d, "-t 10.9.9.9:0", flags="-p 100", rport=0, servers=((5, ""),)); svc6(d, "-t [fd99::9]:21", rport=21); d.proc("ip_vs_app"); d.open_nat(40000, dport=21); d.proc("ip_vs_app"); d.syn(40001, dport=21); d.syn(40002); syn6(d, 40003, dport=21); d.syn(40004, dport=8021); d.proc("ip_vs_app"); d.sleep(80); d.proc("ip_vs_app")

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! ulvs proc NAME ─┬─ services      ip_vs
+//!                 ├─ applications  ip_vs_app
 //!                 ├─ connections   ip_vs_conn, ip_vs_conn_sync
 //!                 └─ statistics    ip_vs_stats, ip_vs_stats_percpu
 //! ```
@@ -10,6 +11,7 @@
 //! ticks of a 250th of a second, prefix lengths with their bytes reversed. A line of
 //! `ip_vs_stats_percpu` is a worker. Large tables are written page by page as they come.
 
+mod applications;
 mod connections;
 mod services;
 mod statistics;
@@ -58,8 +60,7 @@ impl File {
 pub fn print(file: File, access: &mut dyn Access, out: &mut dyn Write) -> io::Result<()> {
     match file {
         File::Services => services::print(access, out),
-        // No helper takes part in connections.
-        File::Applications => writeln!(out, "prot port    usecnt name"),
+        File::Applications => applications::print(access, out),
         File::Connections => connections::print(connections::Last::EngineData, access, out),
         File::ConnectionOrigins => connections::print(connections::Last::Origin, access, out),
         File::Statistics => statistics::print(access, out),

@@ -58,17 +58,18 @@ impl Incoming {
         let mut right = true;
         let kinds = if manner == Manner::Proper { 8 } else { 9 };
         let mut frames = match u.int_in_range(0..=kinds)? {
-            0..=3 => {
+            // While nothing has left, there is nothing to answer or quote.
+            kind if kind <= 3 || (kind <= 7 && left.is_empty()) => {
                 let packet = request(u)?;
                 form(u, &packet, link)?
             }
-            4..=6 if !left.is_empty() => {
+            4..=6 => {
                 // A packet of the engine's answered the other way round. What is in tunnels is not.
                 let packet = u.choose(left)?.clone();
                 let packet = answer(u, &packet)?;
                 form(u, &packet, link)?
             }
-            7 if !left.is_empty() => {
+            7 => {
                 let packet = u.choose(left)?.clone();
                 let (from, to) = ends(&packet);
                 let cut = if u.arbitrary()? { packet.len() } else { u.int_in_range(0..=packet.len())? };
