@@ -58,10 +58,6 @@ impl Incoming {
         let mut right = true;
         let kinds = if manner == Manner::Proper { 8 } else { 9 };
         let mut frames = match u.int_in_range(0..=kinds)? {
-            0..=3 => {
-                let packet = request(u)?;
-                form(u, &packet, link)?
-            }
             4..=6 if !left.is_empty() => {
                 // A packet of the engine's answered the other way round. What is in tunnels is not.
                 let packet = u.choose(left)?.clone();
@@ -85,10 +81,14 @@ impl Incoming {
                 let message = [&[kind, 0, 0, 0, 0, 1, 0, 1], u.bytes(length)?].concat();
                 vec![(icmp(ends.0, ends.1, message), Offload::NONE)]
             }
-            _ => {
+            9 => {
                 right = false;
                 let length = u.arbitrary_len::<u8>()?.min(300);
                 vec![(u.bytes(length)?.to_vec(), Offload::NONE)]
+            }
+            _ => {
+                let packet = request(u)?;
+                form(u, &packet, link)?
             }
         };
         for _ in 0..4 {
