@@ -326,6 +326,7 @@ impl ConnectionTable {
         let open =
             self.entries.iter().filter(|entry| entry.in_use && entry.flags.has(ConnFlags::NO_CLIENT_PORT)).count();
         assert_eq!(open, self.without_client_port, "entries without client port");
+        self.timers.check_invariants(&self.entries);
     }
 }
 

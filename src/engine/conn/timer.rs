@@ -45,11 +45,13 @@ pub struct TimerWheel {
     heads: Box<[u32]>,
     /// The slot up to which everything has been looked at.
     current: u64,
+    /// Entries in slots of the finest level.
+    finest: u32,
 }
 
 impl TimerWheel {
     pub fn new() -> TimerWheel {
-        TimerWheel { heads: vec![NONE; LEVELS * SLOTS + 2].into_boxed_slice(), current: 0 }
+        TimerWheel { heads: vec![NONE; LEVELS * SLOTS + 2].into_boxed_slice(), current: 0, finest: 0 }
     }
 
     /// Turns an empty wheel to a moment that would take years to come.
@@ -82,6 +84,7 @@ impl TimerWheel {
         if list == NONE {
             return;
         }
+        self.finest -= u32::from(list < SLOTS as u32);
         match previous {
             NONE => self.heads[list as usize] = next,
             previous => entries[previous as usize].timer.next = next,
@@ -115,6 +118,13 @@ impl TimerWheel {
     /// `false` when the wheel is up to date.
     fn advance(&mut self, entries: &mut [Connection], target: u64) -> bool {
         while self.current < target {
+            if self.finest == 0 {
+                // Nothing is there before the next coarser slot: after a pause, much is skipped.
+                self.current = (self.current | (SLOTS as u64 - 1)).min(target);
+                if self.current == target {
+                    return false;
+                }
+            }
             self.current += 1;
             let mut level_slot = self.current;
             for level in 1..=LEVELS {
@@ -158,7 +168,14 @@ impl TimerWheel {
             let link = &mut entries[id as usize].timer;
             link.list = DUE;
             id = link.next;
+            self.finest -= 1;
         }
+    }
+
+    /// Checks that what is counted is what is there; for tests.
+    pub fn check_invariants(&self, entries: &[Connection]) {
+        let finest = entries.iter().filter(|entry| entry.timer.list < SLOTS as u32).count();
+        assert_eq!(finest, self.finest as usize, "timers in the finest slots");
     }
 
     fn insert(&mut self, entries: &mut [Connection], id: ConnectionId, at: u64) {
@@ -176,6 +193,7 @@ impl TimerWheel {
     }
 
     fn push(&mut self, entries: &mut [Connection], id: ConnectionId, list: u32, at: u32) {
+        self.finest += u32::from(list < SLOTS as u32);
         let head = std::mem::replace(&mut self.heads[list as usize], id.0);
         if head != NONE {
             entries[head as usize].timer.previous = id.0;

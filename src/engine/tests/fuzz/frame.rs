@@ -58,18 +58,13 @@ impl Incoming {
         let mut right = true;
         let kinds = if manner == Manner::Proper { 8 } else { 9 };
         let mut frames = match u.int_in_range(0..=kinds)? {
-            // While nothing has left, there is nothing to answer or quote.
-            kind if kind <= 3 || (kind <= 7 && left.is_empty()) => {
-                let packet = request(u)?;
-                form(u, &packet, link)?
-            }
-            4..=6 => {
+            4..=6 if !left.is_empty() => {
                 // A packet of the engine's answered the other way round. What is in tunnels is not.
                 let packet = u.choose(left)?.clone();
                 let packet = answer(u, &packet)?;
                 form(u, &packet, link)?
             }
-            7 => {
+            7 if !left.is_empty() => {
                 let packet = u.choose(left)?.clone();
                 let (from, to) = ends(&packet);
                 let cut = if u.arbitrary()? { packet.len() } else { u.int_in_range(0..=packet.len())? };
@@ -86,15 +81,14 @@ impl Incoming {
                 let message = [&[kind, 0, 0, 0, 0, 1, 0, 1], u.bytes(length)?].concat();
                 vec![(icmp(ends.0, ends.1, message), Offload::NONE)]
             }
-            // Nothing has left yet that could be answered.
-            _ if manner == Manner::Proper => {
-                let packet = request(u)?;
-                form(u, &packet, link)?
-            }
-            _ => {
+            9 => {
                 right = false;
                 let length = u.arbitrary_len::<u8>()?.min(300);
                 vec![(u.bytes(length)?.to_vec(), Offload::NONE)]
+            }
+            _ => {
+                let packet = request(u)?;
+                form(u, &packet, link)?
             }
         };
         for _ in 0..4 {
