@@ -1,5 +1,6 @@
 //! Files by FTP through NAT, from vsftpd to curl: passive and active, over IPv4 and IPv6, several in
-//! one session, so that numbers are translated long after an answer changed its length.
+//! one session, so that numbers are translated long after an answer changed its length. First with
+//! addresses of the director's own, then with the host's, whose kernel forwards as well.
 
 use std::fs;
 use std::net::IpAddr;
@@ -30,7 +31,26 @@ pub fn run(world: &mut World) -> Outcome {
         world.shell("director", "modprobe ip_vs_ftp")?;
     }
     let large: Vec<u8> = (0..LARGE).map(|at| (at * 7 + at / 251) as u8).collect();
-    let servers: Vec<Session> = (1..=3).map(|number| serve(world, number, &large)).collect::<Result<_, Failure>>()?;
+    sessions(world, &large)?;
+    world.build(Topology::Nat, Director::Absent)?;
+    let tools = world.tools()?;
+    world.shell("director", &format!("PATH={}:$PATH\n{HOST_S_OWN}", tools.display()))?;
+    sessions(world, &large)
+}
+
+/// The virtual addresses are the director's host's, as old scripts have it.
+const HOST_S_OWN: &str = "
+echo 1 > /proc/sys/net/ipv4/ip_forward
+echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+echo 0 > /proc/sys/net/ipv4/conf/all/send_redirects
+echo 0 > /proc/sys/net/ipv4/conf/eth0/send_redirects
+ip addr replace 10.0.1.100/32 dev eth0
+ip addr replace fd00:1::100/128 dev eth0 nodad
+ipvsadm -C
+";
+
+fn sessions(world: &World, large: &[u8]) -> Outcome {
+    let servers: Vec<Session> = (1..=3).map(|number| serve(world, number, large)).collect::<Result<_, Failure>>()?;
     world.add_services("-t", 21, "rr")?;
     for vip in VIPS {
         for (name, way) in WAYS {

@@ -237,7 +237,9 @@ impl Engine {
             return Err(DropReason::TransportChecksum);
         }
         let header = usize::from(segment[tcp::DATA_OFFSET] >> 4) * 4;
-        Ok(segment.get(header..).filter(|_| connection.state == State::Established as u8))
+        // A payload that is said to begin inside the header is nobody's.
+        let listens = header >= tcp::LENGTH && connection.state == State::Established as u8;
+        Ok(segment.get(header..).filter(|_| listens))
     }
 
     /// Makes the entry of a data connection, under the control of the connection it was announced on.

@@ -120,6 +120,27 @@ fn an_answer_that_no_packet_can_hold_is_dropped() {
 }
 
 #[test]
+fn a_header_that_says_it_is_shorter_than_it_is_hides_no_payload() {
+    let mut world = World::new();
+    // The ports of a server's segment read "227 ".
+    let (server, client) = ((address(SERVER), 0x3232), (address(CLIENT), 0x3720));
+    world.serve(service(Protocol::TCP, VIP, 21), (SERVER, server.1), ForwardingMethod::Masquerading);
+    let plain = |packet: Packet| Packet { payload: Vec::new(), sequence: 1000, ..packet }.bytes();
+    world.request(&plain(Packet::new(client, (address(VIP), 21), SYN)));
+    world.reply(&plain(Packet::new(server, client, Upper::Tcp(0x12))));
+    world.request(&plain(Packet::new(client, (address(VIP), 21), ACK)));
+    world.request(&said(client, (address(VIP), 21), 1001, b"PASV\r\n").bytes());
+    let mut packet = said(server, client, u32::from_be_bytes(*b"1,2,"), b"x").bytes();
+    // "227 1,2,3,4,5,600,..." from the first byte of the header on.
+    packet[28..32].copy_from_slice(b"3,4,");
+    packet[32] = b'5' & 0x0f;
+    let mut offload = Offload::NONE;
+    offload.checksum = Completion::Verified;
+    let outcome = world.handle(ETH1, &packet, offload);
+    assert_eq!(outcome.only().packet.len(), packet.len());
+}
+
+#[test]
 fn without_ports_nobody_listens() {
     let mut world = World::new();
     world.engine.set_ftp_ports(&[]);
