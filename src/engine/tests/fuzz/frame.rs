@@ -136,7 +136,7 @@ fn dressed(u: &mut Unstructured, from: Endpoint, to: Endpoint, upper: Upper) -> 
         0 | 1 => packet,
         2..=4 => packet.filled(u.int_in_range(0..=1600)?),
         5 => packet.filled(u.int_in_range(0..=65_475)?),
-        6 => Packet { payload: sip(u)?, ..packet },
+        6 => Packet { payload: if u.arbitrary()? { sip(u)? } else { ftp(u)? }, ..packet },
         _ => {
             let length = u.arbitrary_len::<u8>()?.min(600);
             Packet { payload: u.bytes(length)?.to_vec(), ..packet }
@@ -148,6 +148,28 @@ fn dressed(u: &mut Unstructured, from: Endpoint, to: Endpoint, upper: Upper) -> 
         identification: u.arbitrary()?,
         ..packet
     })
+}
+
+/// Lines of FTP's that announce a data connection, mostly whole.
+fn ftp(u: &mut Unstructured) -> Result<Vec<u8>> {
+    let verb = *u.choose(&["PORT ", "EPRT ", "PASV", "EPSV", "227 Entering Passive Mode (", "229 Extended (", "x"])?;
+    let ends = [
+        "10,0,0,2,156,64\r\n",
+        "172,16,0,11,8,1)\r\n",
+        "|1|10.0.0.2|40000|\r\n",
+        "|2|fd00::2|40000|\r\n",
+        "|||2049|)\r\n",
+        "\r\n",
+        "10,0,0,2,999,64",
+        "|1||",
+        "",
+    ];
+    let mut text = [verb.as_bytes(), u.choose(&ends)?.as_bytes()].concat();
+    if u.ratio(1, 3)? && !text.is_empty() {
+        let at = u.choose_index(text.len())?;
+        text[at] = u.arbitrary()?;
+    }
+    Ok(text)
 }
 
 /// A message with a Call-ID, mostly.
