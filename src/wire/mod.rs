@@ -12,6 +12,7 @@ pub mod reassembly;
 #[cfg(test)]
 mod second_opinion;
 pub mod segment;
+pub mod sync;
 pub mod transport;
 
 pub use dissect::{Dissected, FragmentPart, Malformed};
