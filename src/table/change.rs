@@ -5,7 +5,9 @@
 //! schedulers react to each one (an edit that changes nothing still restarts wrr), and because
 //! a change costs what it changes, however large the table is.
 
-use super::{DestinationConfig, DestinationKey, MarkRule, ServiceConfig, ServiceKey, Timeouts};
+use super::{
+    DaemonConfig, DaemonRole, DestinationConfig, DestinationKey, MarkRule, ServiceConfig, ServiceKey, Timeouts,
+};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -53,4 +55,12 @@ pub enum Change {
         rule: MarkRule,
     },
     FlushMarks,
+    /// Starts a synchronisation daemon whose configuration is complete, with so many ports.
+    StartDaemon {
+        config: DaemonConfig,
+        ports: u32,
+    },
+    StopDaemon {
+        role: DaemonRole,
+    },
 }

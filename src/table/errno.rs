@@ -38,6 +38,12 @@ pub enum Errno {
     /// address family not supported
     #[error("address family not supported")]
     EAFNOSUPPORT,
+    /// the port of a synchronisation daemon is taken
+    #[error("address already in use")]
+    EADDRINUSE,
+    /// a synchronisation daemon's interface lost its address
+    #[error("address not available")]
+    EADDRNOTAVAIL,
     /// message too long
     #[error("message too long")]
     EMSGSIZE,
@@ -58,6 +64,8 @@ impl Errno {
             Errno::ENOPROTOOPT => libc::ENOPROTOOPT,
             Errno::EOPNOTSUPP => libc::EOPNOTSUPP,
             Errno::EAFNOSUPPORT => libc::EAFNOSUPPORT,
+            Errno::EADDRINUSE => libc::EADDRINUSE,
+            Errno::EADDRNOTAVAIL => libc::EADDRNOTAVAIL,
             Errno::EMSGSIZE => libc::EMSGSIZE,
         }
     }

@@ -5,6 +5,7 @@
 //! adds what happens at run time (connection counts, scheduler state).
 
 pub mod change;
+pub mod daemon;
 pub mod errno;
 pub mod mark;
 pub mod network;
@@ -12,6 +13,7 @@ pub mod service;
 pub mod settings;
 
 pub use change::Change;
+pub use daemon::{DaemonConfig, DaemonRole};
 pub use errno::Errno;
 pub use mark::{MarkMatch, MarkRule};
 pub use network::{Link, Network, NextHop, Route, RouteKind};
