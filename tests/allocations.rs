@@ -14,8 +14,8 @@ use ulvs::base::{LinkId, Mac, Port, Prefix, Protocol, Tick};
 use ulvs::engine::{Config, DropReason, Engine, HostStack, Verdict};
 use ulvs::table::network::LinkLayer;
 use ulvs::table::{
-    Change, DestinationConfig, DestinationKey, ForwardingMethod, Link, Network, Route, RouteKind, ServiceConfig,
-    ServiceFlags, ServiceKey, Tunnel, TunnelChecksum, TunnelKind,
+    Change, DaemonConfig, DaemonRole, DestinationConfig, DestinationKey, ForwardingMethod, Link, Network, Route,
+    RouteKind, ServiceConfig, ServiceFlags, ServiceKey, Tunnel, TunnelChecksum, TunnelKind,
 };
 use ulvs::wire::frame::{ETHERNET_LENGTH, HEADROOM};
 use ulvs::wire::offload::{Completion, Segmentation};
@@ -147,6 +147,38 @@ fn new_connections_of_a_known_client_of_a_persistent_service() {
             assert!(matches!(verdict, Verdict::Transmit(_)));
         });
         assert_eq!(bench.engine.connection_table().len(), usize::from(WARM_UP + MEASURED) + 1);
+    });
+}
+
+/// Templates are told of with every packet: messages fill up, wait, leave, and their buffers are used again.
+#[test]
+fn telling_other_directors() {
+    both(|addresses| {
+        let mut bench = Bench::new(addresses);
+        bench.serve(Protocol::TCP, ForwardingMethod::Masquerading, ServiceFlags::PERSISTENT);
+        let config = DaemonConfig {
+            role: DaemonRole::Master,
+            interface: "eth0".into(),
+            sync_id: 0,
+            maximum_length: 200,
+            group: None,
+            port: 8848,
+            ttl: 1,
+        };
+        bench.engine.apply(bench.now, &Change::StartDaemon { config, ports: 2 }).unwrap();
+        let mut syn = Envelope::new(0, &tcp(addresses.client, 40000, addresses.vip, 80, Flag::Syn, 0));
+        assert!(matches!(bench.handle(&mut syn), Verdict::Transmit(_)));
+        let mut request = Envelope::new(0, &tcp(addresses.client, 40000, addresses.vip, 80, Flag::Ack, 900));
+        let mut told = 0;
+        assert_allocates_nothing("telling", addresses, |_| {
+            bench.now = bench.now + 10;
+            assert!(matches!(bench.handle(&mut request), Verdict::Transmit(_)));
+            while let Some((port, message)) = bench.engine.message_due(bench.now) {
+                told += message.len();
+                bench.engine.message_sent(port);
+            }
+        });
+        assert!(told > 20_000, "{told} bytes");
     });
 }
 

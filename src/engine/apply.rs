@@ -1,6 +1,6 @@
 //! Changes of the configuration, applied one by one.
 
-use crate::base::Tick;
+use crate::base::{Family, Tick};
 use crate::table::{Change, Errno};
 
 use super::Engine;
@@ -28,6 +28,14 @@ impl Engine {
                 Ok(())
             }
             Change::Zero { key } => self.services.zero(key.as_ref()),
+            Change::AddDestination { service, key, .. } | Change::EditDestination { service, key, .. }
+                if self.sync.runs()
+                    && service.family() != Family::of(&key.address)
+                    && self.services.by_key(service).is_some() =>
+            {
+                // Synchronisation knows no tunnels between families.
+                Err(Errno::EINVAL)
+            }
             Change::AddDestination { service, key, config } => {
                 self.services.add_destination(&self.network, service, *key, *config)
             }
@@ -41,6 +49,7 @@ impl Engine {
             Change::SetSetting { name, value } => {
                 let before = self.defence_modes();
                 self.settings.set(name, value)?;
+                self.sync.configure(&self.settings);
                 if self.defence_modes() != before {
                     self.judge_defences();
                 }
@@ -59,6 +68,8 @@ impl Engine {
                 self.marks.clear();
                 Ok(())
             }
+            Change::StartDaemon { config, ports } => self.start_daemon(now, config, *ports),
+            Change::StopDaemon { role } => self.stop_daemon(*role),
         }
     }
 

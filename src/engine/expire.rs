@@ -21,6 +21,9 @@ impl Engine {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             if connection.controls > 0 {
                 connection.timeout = CONTROLLER_TIMEOUT;
+                if self.sync.is_master() {
+                    self.tell(now, id, self.settings.sync_threshold.0 as u32);
+                }
                 self.touch(now, id);
             } else {
                 self.forget(id, End::Expired);

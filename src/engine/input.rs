@@ -45,6 +45,9 @@ impl Engine {
 
     fn input(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
         let parts = &seen.parts;
+        if self.sync.leaves_packets {
+            return self.leave_to_host(now, frame, seen, PassReason::BackupOnly, Kept::No);
+        }
         if super::related::is_icmp(parts) {
             return self.input_icmp(now, frame, seen);
         }
@@ -75,14 +78,21 @@ impl Engine {
         }
         let verdict = self.forward(now, frame, seen, id, Carried::Packet);
         if flags.has(ConnFlags::ONE_PACKET) {
-            let controller = self.connections.get(id).and_then(|connection| connection.controller);
-            if let Some(controller) = controller.and_then(|id| self.connections.get_mut(id)) {
-                controller.in_packets = controller.in_packets.wrapping_add(1);
+            if self.sync.is_master() {
+                self.tell(now, id, self.settings.sync_threshold.0 as u32);
+            } else {
+                let controller = self.connections.get(id).and_then(|connection| connection.controller);
+                if let Some(controller) = controller.and_then(|id| self.connections.get_mut(id)) {
+                    controller.in_packets = controller.in_packets.wrapping_add(1);
+                }
             }
             self.forget(id, End::Expired);
         } else {
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.in_packets = connection.in_packets.wrapping_add(1);
+            let Some(connection) = self.connections.get_mut(id) else { return verdict };
+            connection.in_packets = connection.in_packets.wrapping_add(1);
+            if self.sync.is_master() {
+                let packets = connection.in_packets;
+                self.tell(now, id, packets);
             }
             self.touch(now, id);
         }

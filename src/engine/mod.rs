@@ -42,6 +42,7 @@ mod pick;
 mod related;
 mod routes;
 mod sip;
+pub mod sync;
 mod track;
 mod tunnel_ends;
 mod tunnel_errors;
@@ -72,6 +73,7 @@ use defence::Defences;
 use emit::ErrorLimit;
 use routes::RouteCache;
 use services::Services;
+use sync::Synchronisation;
 use tunnel_errors::PathMtus;
 
 /// Who answers for addresses that are this host's own.
@@ -121,6 +123,7 @@ pub struct Engine {
     call_ids: HashMap<ConnectionId, Box<[u8]>, BuildHasherDefault<DefaultHasher>>,
     /// Protocols that speak of other connections: FTP.
     helper: app::Helper,
+    sync: Synchronisation,
     /// When connections of deleted destinations are to be looked for.
     purge_at: Option<Tick>,
     next_housekeeping: Tick,
@@ -152,6 +155,7 @@ impl Engine {
             path_mtus: PathMtus::default(),
             call_ids: HashMap::default(),
             helper: app::Helper::default(),
+            sync: Synchronisation::default(),
             purge_at: None,
             next_housekeeping: Tick::ZERO,
         }

@@ -3,7 +3,7 @@
 //! - [`world`]: an engine on a small network, and [`packet`]: the packets that are put into it.
 //! - [`sound`]: a second, independent parser that judges what comes out.
 //! - `reasons`, `offloads`: tables of single frames; `anything`, `counters`, `nat`: properties;
-//!   `ftp`: sessions; `defences`: what floods lead to.
+//!   `ftp`: sessions; `synchronisation`: what one engine tells another; `defences`: what floods lead to.
 //! - [`fuzz`]: whatever bytes ask for, changes and time included.
 
 // Fuzzing needs the world and the second parser, not every kind of packet that tests have.
@@ -26,4 +26,5 @@ mod packet;
 #[cfg(test)]
 mod reasons;
 mod sound;
+mod synchronisation;
 mod world;

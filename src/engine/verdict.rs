@@ -52,6 +52,8 @@ macro_rules! reasons {
     };
 }
 
+pub(super) use reasons;
+
 reasons! {
     /// Why a frame was left alone.
     PassReason {
@@ -68,6 +70,7 @@ reasons! {
         Local = "local-server": "The real server is this host itself.",
         HostAddress = "host-address": "The virtual address is the host's own by now, and the kernel cannot be kept from it.",
         Tunneled = "tunneled": "An encapsulated packet, left alone because of ignore_tunneled.",
+        BackupOnly = "backup-only": "A packet that the backup daemon leaves to the host (backup_only).",
     }
 }
 

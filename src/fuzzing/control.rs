@@ -55,6 +55,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
                 Change::AddMark { rule } => Request::AddMark { rule },
                 Change::DeleteMark { rule } => Request::DeleteMark { rule },
                 Change::FlushMarks => Request::FlushMarks,
+                Change::StartDaemon { config, .. } => Request::StartDaemon { config },
+                Change::StopDaemon { role } => Request::StopDaemon { role },
             };
             encode(&request, &mut bytes).expect("a request can be encoded");
         }

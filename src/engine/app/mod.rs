@@ -101,6 +101,15 @@ impl Engine {
             if shift == Shift::default() { connection.flags.clear(bit) } else { connection.flags.set(bit) }
         }
         self.helper.sessions.entry(id).or_default().numbers = numbers;
+        self.forget_unwatched(id);
+    }
+
+    /// Forgets the numbers of a connection whose flags say that there are none to adjust.
+    pub(super) fn forget_unwatched(&mut self, id: ConnectionId) {
+        let watched = ConnFlags::HELPED | ConnFlags::IN_SEQ | ConnFlags::OUT_SEQ;
+        if !self.connections.get(id).is_some_and(|connection| connection.flags.has(watched)) {
+            self.helper.forget(id);
+        }
     }
 
     /// NAT of a client's packet on a watched connection.

@@ -82,6 +82,8 @@ pub struct Connection {
     pub(super) hashed: bool,
     // The second cache line.
     pub destination_address: Address,
+    /// What other directors were last told of it.
+    pub sent: Sent,
     /// When it expires unless something happens before.
     pub expires: Tick,
     /// Seconds until expiry after each packet.
@@ -124,6 +126,7 @@ impl Connection {
             in_use: true,
             hashed: false,
             destination_address,
+            sent: Sent::default(),
             expires: Tick::ZERO,
             timeout: INITIAL_TIMEOUT,
             in_packets: 0,
@@ -152,7 +155,50 @@ impl Connection {
 
     /// Whole seconds until it expires, rounded down.
     pub fn seconds_left(&self, now: Tick) -> u32 {
-        (self.expires.since(now) / 1000) as u32
+        // Of the milliseconds the kernel keeps 32 bits, which shows in expiries of more than 49 days.
+        self.expires.since(now) as u32 / 1000
+    }
+}
+
+/// What synchronisation last told of a connection: state, expiry, and how often that was repeated.
+/// Before anything was told, the expiry is the moment at which the connection was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Sent(u32);
+
+impl Sent {
+    const STATE_BITS: u32 = 4;
+    const REPEAT_BITS: u32 = 2;
+    const EXPIRY_SHIFT: u32 = Sent::STATE_BITS + Sent::REPEAT_BITS;
+    const STATE_MASK: u32 = (1 << Sent::STATE_BITS) - 1;
+    const REPEAT_MASK: u32 = (1 << Sent::REPEAT_BITS) - 1;
+    /// Milliseconds of a unit of the expiry, which comes around in 97 days.
+    const UNIT: u64 = 125;
+
+    pub fn new(state: u8, expiry: Tick, repeats: u8) -> Sent {
+        let expiry = (expiry.0 / Sent::UNIT) as u32;
+        let low = u32::from(repeats) & Sent::REPEAT_MASK;
+        Sent(expiry << Sent::EXPIRY_SHIFT | low << Sent::STATE_BITS | u32::from(state) & Sent::STATE_MASK)
+    }
+
+    /// The same with another state.
+    pub fn with_state(self, state: u8) -> Sent {
+        Sent(self.0 & !Sent::STATE_MASK | u32::from(state) & Sent::STATE_MASK)
+    }
+
+    pub fn state(self) -> u8 {
+        (self.0 & Sent::STATE_MASK) as u8
+    }
+
+    pub fn repeats(self) -> u8 {
+        (self.0 >> Sent::STATE_BITS & Sent::REPEAT_MASK) as u8
+    }
+
+    /// Milliseconds from the expiry that was told to `moment`, whichever comes first.
+    pub fn until(self, moment: Tick) -> i64 {
+        let moment = (moment.0 / Sent::UNIT) as u32;
+        // The difference of two numbers of 26 bits, with its sign.
+        let difference = (moment << Sent::EXPIRY_SHIFT).wrapping_sub(self.0 & !(u32::MAX >> (32 - Sent::EXPIRY_SHIFT)));
+        i64::from(difference as i32 >> Sent::EXPIRY_SHIFT) * Sent::UNIT as i64
     }
 }
 
@@ -166,5 +212,20 @@ mod tests {
     #[test]
     fn an_entry_is_two_cache_lines() {
         assert!(size_of::<Connection>() <= 128, "{}", size_of::<Connection>());
+    }
+
+    #[test]
+    fn what_was_told_fits_into_a_word() {
+        let sent = Sent::new(13, Tick(1_000_000), 3);
+        assert_eq!((sent.state(), sent.repeats()), (13, 3));
+        assert_eq!(sent.until(Tick(1_000_000)), 0);
+        assert_eq!(sent.until(Tick(1_012_500)), 12_500);
+        assert_eq!(sent.until(Tick(900_000)), -100_000);
+        assert_eq!(sent.with_state(1).state(), 1);
+        assert_eq!(sent.with_state(1).until(Tick(1_012_500)), 12_500);
+        // Around the end of the numbers.
+        let end = (1u64 << 26) * 125;
+        assert_eq!(Sent::new(0, Tick(end - 125), 0).until(Tick(end + 125)), 250);
+        assert_eq!(Sent::new(0, Tick(end + 125), 0).until(Tick(end - 125)), -250);
     }
 }

@@ -8,5 +8,5 @@ mod entry;
 mod table;
 mod timer;
 
-pub use entry::{ConnFlags, Connection, TupleKey};
+pub use entry::{ConnFlags, Connection, Sent, TupleKey};
 pub use table::{ConnectionTable, Removed, TableFull};

@@ -7,7 +7,7 @@ use crate::base::hash::HashKey;
 use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
 use crate::table::ForwardingMethod;
 
-use super::entry::{ConnFlags, Connection, TupleKey};
+use super::entry::{ConnFlags, Connection, Sent, TupleKey};
 use super::timer::TimerWheel;
 
 /// No entry.
@@ -165,6 +165,7 @@ impl ConnectionTable {
     /// [`TableFull`] at the limit.
     pub fn insert(&mut self, now: Tick, mut connection: Connection) -> Result<ConnectionId, TableFull> {
         connection.expires = now + u64::from(connection.timeout) * 1000;
+        connection.sent = Sent::new(0, now, 0);
         let id = match self.free.pop() {
             Some(id) => {
                 self.entries[id as usize] = connection;

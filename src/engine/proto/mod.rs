@@ -48,7 +48,9 @@ pub fn state_name(protocol: Protocol, template: bool, state: u8) -> &'static str
         Protocol::TCP => tcp::State::from_number(state).map_or("ERR!", tcp::State::name),
         Protocol::UDP => "UDP",
         Protocol::SCTP => sctp::State::from_number(state).map_or("ERR!", sctp::State::name),
-        _ => "NONE",
+        Protocol::IP => "NONE",
+        // AH and ESP have no states; only another director can tell of a connection of theirs.
+        _ => "ERR!",
     }
 }
 

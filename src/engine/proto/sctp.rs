@@ -45,6 +45,9 @@ const STATES: [State; 14] = [
 ];
 
 impl State {
+    /// How many states there are.
+    pub const COUNT: u16 = STATES.len() as u16;
+
     pub fn from_number(number: u8) -> Option<State> {
         STATES.get(usize::from(number)).copied()
     }

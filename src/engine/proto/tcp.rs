@@ -29,6 +29,9 @@ const STATES: [State; 11] =
     [None, Established, SynSent, SynReceived, FinWait, TimeWait, Close, CloseWait, LastAck, Listen, SynAck];
 
 impl State {
+    /// How many states there are.
+    pub const COUNT: u16 = STATES.len() as u16;
+
     pub fn from_number(number: u8) -> Option<State> {
         STATES.get(usize::from(number)).copied()
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::{Family, LinkId, Protocol};
 use crate::engine::{DropReason, HostStack, PassReason, Verdict};
 use crate::table::{
-    Change, DestinationConfig, ForwardingMethod, ServiceConfig, ServiceFlags, TunnelChecksum, TunnelKind,
+    Change, DaemonRole, DestinationConfig, ForwardingMethod, ServiceConfig, ServiceFlags, TunnelChecksum, TunnelKind,
 };
 use crate::wire::Offload;
 use crate::wire::offload::Segmentation;
@@ -384,6 +384,12 @@ const PASSES: &[Cause<PassReason>] = &[
         let mut world = beside();
         world.set("ignore_tunneled", 1);
         provoke(world, ETH0, &request(80, Upper::Other(4)).bytes())
+    }),
+    ("a request while the backup daemon runs, with backup_only", PassReason::BackupOnly, || {
+        let mut world = beside();
+        world.set("backup_only", 1);
+        world.apply(Change::StartDaemon { config: super::synchronisation::daemon(DaemonRole::Backup), ports: 1 });
+        provoke(world, ETH0, &syn())
     }),
 ];
 
