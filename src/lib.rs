@@ -20,8 +20,8 @@
 //!                 worker                                            one event loop a core
 //!                ┌───┼──────┐
 //!                ▼   ▼      ▼
-//!             port engine  host                                     frames, decisions, the machine around
-//!                │   │      │
+//!        sync port engine  host                                     frames, decisions, the machine around
+//!           │    │   │      │
 //!                ▼   ▼      ▼
 //!                wire     table                                     bytes, and what the operator asked for
 //!                   └──┬──┘
@@ -34,6 +34,8 @@
 //!   calls give the same results, which is what makes a recorded kernel replay byte for byte.
 //! - [`wire`] ◄ [`port`]: where frames come from and go to. [`engine`], [`port`] and the pure
 //!   machines of [`host`] (neighbours, responder) ◄ [`worker`].
+//! - [`table`] ◄ [`sync`] ◄ [`worker`], [`run`]: the multicast sockets by which directors tell each
+//!   other of connections. What is said is [`engine::sync`]'s, and how it is spelled [`wire::sync`]'s.
 //! - [`table`] and [`worker::question`] ◄ [`control`] ◄ the front ends. Control also holds an
 //!   engine without traffic, the model that says whether a change is possible.
 //! - `fuzzing`, in tests and under `cfg(fuzzing)` alone, hands bytes to every layer that takes some.
@@ -77,6 +79,13 @@
 //!  ipvsadm/command ─ control/socket ─► run/server ─ control/director ─ table/change ─► every
 //!  worker/mailbox ─► engine/apply;   listings: worker/question ─► engine/view
 //!  counters: every two seconds engine/view ─► control/estimator, which is what listings show
+//! ```
+//!
+//! # The other director's way
+//!
+//! ```text
+//!  engine/input ─ engine/sync/master ─ lane ─► worker/teller ─ sync/sender ─► multicast
+//!  multicast ─► sync/receiver ─ run/listener ─► worker/mailbox ─► engine/sync/backup
 //! ```
 //!
 //! # Lexicon
@@ -127,6 +136,11 @@
 //! | tick | a millisecond of the clock that everything is told the time by |
 //! | transcript | a recording of what a real kernel did, replayed as a test |
 //! | lab | namespaces with a client, a director and real servers |
+//! | synchronisation, sync | telling other directors of connections and templates |
+//! | master, backup | the daemon that tells, and the one that takes in; a director may run both |
+//! | entry, message | a connection or template as it is told, and the datagram that carries entries |
+//! | bound, unbound | a connection whose real server its service has, or (told of by another director) has not yet |
+//! | hold, release | to answer for owned addresses, or to leave them to another director (a standby) |
 //! | subject | whose director a lab or test asks: `ulvs` or `kernel` |
 
 pub mod base;
@@ -143,6 +157,7 @@ pub mod procfs;
 pub mod realserver;
 pub mod replay;
 pub mod run;
+pub mod sync;
 pub mod table;
 pub mod wire;
 pub mod worker;
@@ -163,6 +178,7 @@ mod layering {
         ("engine", &["base", "wire", "table"]),
         ("port", &["base", "wire"]),
         ("host", &["base", "wire", "table"]),
+        ("sync", &["table"]),
         (
             "worker",
             // Of the host only what decides: pure machines, no netlink.
@@ -172,6 +188,7 @@ mod layering {
                 "table",
                 "engine",
                 "port",
+                "sync",
                 "host::neighbour",
                 "host::pending",
                 "host::question",
@@ -181,7 +198,7 @@ mod layering {
         ("control", &["base", "table", "engine", "worker::question"]),
         ("ipvsadm", &["base", "table", "control::message"]),
         ("procfs", &["base", "table", "control::message"]),
-        ("run", &["base", "table", "engine", "port", "host", "worker", "control"]),
+        ("run", &["base", "table", "engine", "port", "host", "sync", "worker", "control"]),
         ("replay", &["base", "wire", "table", "engine", "worker::question", "control", "ipvsadm", "procfs"]),
         ("lab", &["base"]),
         ("realserver", &["base", "wire"]),

@@ -46,6 +46,10 @@ enum Command {
     Stats(stats::Options),
     /// Show how the director of this network namespace runs
     Status,
+    /// Answer for virtual addresses and gateways, taking them over from another director
+    Hold,
+    /// Leave virtual addresses and gateways to another director
+    Release,
     /// End the director of this network namespace
     Stop,
     /// Replay recorded transcripts of a real kernel through the engine
@@ -79,6 +83,8 @@ pub fn main() -> ExitCode {
         Command::Sysctl(options) => settings::command(&options),
         Command::Stats(options) => outcome(stats::run(&options)),
         Command::Status => outcome(stats::status()),
+        Command::Hold => outcome(stats::hold(true)),
+        Command::Release => outcome(stats::hold(false)),
         Command::Stop => outcome(stats::stop()),
         Command::Replay { paths } => match replay::run(&paths, &mut std::io::stdout().lock()) {
             Ok(true) => ExitCode::SUCCESS,

@@ -38,6 +38,10 @@ pub fn status() -> io::Result<()> {
     Ok(())
 }
 
+pub fn hold(holding: bool) -> io::Result<()> {
+    ask(Request::Hold { holding }).map(drop)
+}
+
 pub fn stop() -> io::Result<()> {
     let mut client = connect()?;
     ask_through(&mut client, Request::Shutdown)?;

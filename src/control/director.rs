@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::base::{Port, Tick};
 use crate::engine::{Config, DestinationView, Engine, HostStack, ServiceView};
-use crate::table::{Change, DestinationKey, Errno, Network, ServiceKey, Settings};
+use crate::table::{Change, DaemonConfig, DaemonRole, DestinationKey, Errno, Network, ServiceKey, Settings};
 use crate::worker::question::{Counts, Finding, Question};
 
 use super::estimator::{self, Estimator};
@@ -30,6 +30,25 @@ pub trait Fleet {
     fn permit(&mut self, model: &Engine, change: &Change) -> Result<(), Errno> {
         let _ = (model, change);
         Ok(())
+    }
+
+    /// The MTU of one of the machine's interfaces; `None` where there is no such interface.
+    fn mtu(&mut self, model: &Engine, interface: &str) -> Option<u32> {
+        model.network().links().iter().find(|link| link.name == interface).map(|link| link.mtu)
+    }
+
+    /// Opens what a daemon needs, which is started next.
+    ///
+    /// # Errors
+    /// Why it cannot be opened.
+    fn open_daemon(&mut self, model: &Engine, config: &DaemonConfig, ports: u32) -> Result<(), Errno> {
+        let _ = (model, config, ports);
+        Ok(())
+    }
+
+    /// Counts that are no engine's: group, name, meaning.
+    fn counts(&self) -> Vec<(&'static str, String, &'static str, u64)> {
+        Vec::new()
     }
 
     /// Hands every engine a change that the model accepted.
@@ -136,6 +155,13 @@ impl<F: Fleet> Director<F> {
             Request::AddMark { rule } => Change::AddMark { rule },
             Request::DeleteMark { rule } => Change::DeleteMark { rule },
             Request::FlushMarks => Change::FlushMarks,
+            Request::StartDaemon { config } => {
+                let mtu = self.fleet.mtu(&self.model, &config.interface);
+                let (config, ports) = self.model.complete_daemon(&config, mtu)?;
+                self.fleet.open_daemon(&self.model, &config, ports)?;
+                Change::StartDaemon { config, ports }
+            }
+            Request::StopDaemon { role } => Change::StopDaemon { role },
             request => return self.look_up(now, request),
         };
         self.change(now, change)?;
@@ -169,12 +195,7 @@ impl<F: Fleet> Director<F> {
             }
             Request::Destinations { service } => Reply::Destinations(self.destinations(now, service)),
             Request::Timeouts => Reply::Timeouts(self.model.timeouts()),
-            Request::Daemons => Reply::Daemons(Vec::new()),
-            Request::StopDaemon { .. } => return Err(Errno::ESRCH),
-            Request::StartDaemon { config } => {
-                let known = self.model.network().links().iter().any(|link| link.name == config.interface);
-                return Err(if known { Errno::ENOPROTOOPT } else { Errno::ENODEV });
-            }
+            Request::Daemons => Reply::Daemons(self.model.daemons().cloned().collect()),
             Request::Connections { cursor } => Reply::Connections(self.connections(now, cursor)),
             Request::Totals => Reply::Totals(self.estimator.total_counters()),
             Request::Workers => Reply::Workers(self.workers(now)),
@@ -319,6 +340,9 @@ impl<F: Fleet> Director<F> {
                 note(group, &name, meaning, count);
             }
         }
+        for (group, name, meaning, count) in self.fleet.counts() {
+            note(group, &name, meaning, count);
+        }
         lines
     }
 
@@ -331,6 +355,8 @@ impl<F: Fleet> Director<F> {
                 _ => 0,
             })
             .sum();
+        let mut lines = self.lines.clone();
+        lines.extend(self.daemon_lines(now));
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process: std::process::id(),
@@ -338,8 +364,41 @@ impl<F: Fleet> Director<F> {
             workers: self.fleet.size() as u32,
             connections,
             maximum_connections: self.maximum_connections as u64,
-            lines: self.lines.clone(),
+            lines,
         }
+    }
+
+    /// What the synchronisation daemons do, in words.
+    fn daemon_lines(&mut self, now: Tick) -> Vec<String> {
+        let daemons: Vec<DaemonConfig> = self.model.daemons().cloned().collect();
+        if daemons.is_empty() {
+            return Vec::new();
+        }
+        let stats = self.stats(now);
+        let count = |group: &str, names: &[&str]| -> u64 {
+            let lines = stats.iter().filter(|line| line.group == group);
+            lines.filter(|line| names.is_empty() || names.contains(&line.name.as_str())).map(|line| line.count).sum()
+        };
+        let line = |daemon: DaemonConfig| match daemon.role {
+            DaemonRole::Master => format!(
+                "master sync daemon on {}, sync id {}: {} messages with {} entries, {} lost",
+                daemon.interface,
+                daemon.sync_id,
+                count("sync", &["messages-out"]),
+                count("sync", &["entries-out"]),
+                count("sync", &["messages-lost", "failed"]),
+            ),
+            DaemonRole::Backup => format!(
+                "backup sync daemon on {}, sync id {}: {} messages, {} entries made, {} updated, {} ignored",
+                daemon.interface,
+                daemon.sync_id,
+                count("sync", &["messages-in"]),
+                count("sync", &["entries-made"]),
+                count("sync", &["entries-updated"]),
+                count("ignored", &[]),
+            ),
+        };
+        daemons.into_iter().map(line).collect()
     }
 
     /// One round of estimates: every worker tells what it counted since the last.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Family, Port, Protocol};
 use crate::engine::server::Tally;
+pub use crate::table::{DaemonConfig, DaemonRole};
 use crate::table::{
     DestinationConfig, DestinationKey, Errno, ForwardingMethod, MarkRule, ServiceConfig, ServiceKey, Timeouts,
 };
@@ -107,6 +108,11 @@ pub enum Request {
     Stats,
     /// What the director is: answered by [`Reply::Status`].
     Status,
+    /// Answers for the virtual addresses and gateways that are the director's own, or leaves them to
+    /// another director.
+    Hold {
+        holding: bool,
+    },
     /// Ends the director in an orderly way.
     Shutdown,
 }
@@ -219,24 +225,6 @@ pub struct ConnectionEntry {
     pub method: ForwardingMethod,
     /// Persistence engine's name and data (SIP Call-ID), on templates only.
     pub engine: Option<(String, Vec<u8>)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum DaemonRole {
-    Master,
-    Backup,
-}
-
-/// A connection synchronisation daemon, as asked for or as running; 0 or `None` means default.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DaemonConfig {
-    pub role: DaemonRole,
-    pub interface: String,
-    pub sync_id: u8,
-    pub maximum_length: u16,
-    pub group: Option<IpAddr>,
-    pub port: u16,
-    pub ttl: u8,
 }
 
 /// A named count: how many packets were dropped or left alone, and why.

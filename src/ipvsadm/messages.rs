@@ -176,6 +176,8 @@ pub fn refusal(operation: Operation, errno: Errno) -> &'static str {
         (_, Errno::ESRCH) => "No such process",
         (_, Errno::EEXIST) => "File exists",
         (_, Errno::ENODEV) => "No such device",
+        (_, Errno::EADDRINUSE) => "Address already in use",
+        (_, Errno::EADDRNOTAVAIL) => "Cannot assign requested address",
         (_, Errno::ERANGE) => "Numerical result out of range",
     }
 }

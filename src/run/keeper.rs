@@ -127,6 +127,10 @@ pub fn wanted(model: &Engine, owned: &[Owned]) -> GuardRules {
     let mut rules = GuardRules::default();
     rules.owned.extend(owned.iter().map(|entry| entry.address));
     rules.marks = model.marks().to_vec();
+    if model.leaves_packets() {
+        // The kernel gets what is to services: this host is somebody's real server.
+        return rules;
+    }
     let keys: Vec<ServiceKey> = model.services().map(|service| service.key).collect();
     for key in keys {
         rules.add_service(&key);

@@ -6,6 +6,7 @@
 //! ```
 
 mod keeper;
+mod listener;
 mod options;
 mod permit;
 mod server;

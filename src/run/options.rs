@@ -50,6 +50,11 @@ pub struct Options {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["interface", "gateway_ip"])]
     pub tun: Option<String>,
 
+    /// Start without the virtual addresses and gateways that the director would own: another
+    /// director has them, until `ulvs hold` takes them over.
+    #[arg(long)]
+    pub standby: bool,
+
     /// Say `ready` and leave the terminal: how ipvsadm starts a director.
     #[arg(long, hide = true)]
     pub detach: bool,

@@ -205,6 +205,10 @@ impl Server {
             self.stopping = true;
             return Ok(Reply::Done);
         }
+        if let Request::Hold { holding } = request {
+            self.surroundings.hold(holding, &mut self.director);
+            return Ok(Reply::Done);
+        }
         self.director.ask(self.clock.now(), request)
     }
 

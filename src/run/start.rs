@@ -65,6 +65,7 @@ pub fn run(options: &Options) -> io::Result<()> {
     };
     let mut workers = Workers::start(&plan, clock, permission)?;
     let mut surroundings = Surroundings::new(options, keeper, seed)?;
+    workers.steering = surroundings.steering();
     let network = match surroundings.start(&mut workers) {
         Ok(network) => network,
         Err(error) => {

@@ -55,6 +55,8 @@ pub struct Surroundings {
     posture: Posture,
     /// What was said at the start.
     introduction: Vec<String>,
+    /// Whether addresses are answered for; a standby leaves that to another director.
+    holding: bool,
     pub keeper: Keeper,
 }
 
@@ -92,8 +94,21 @@ impl Surroundings {
             membership: Membership::default(),
             posture: Posture::default(),
             introduction: Vec::new(),
+            holding: !options.standby,
             keeper,
         })
+    }
+
+    /// How the workers share the clients.
+    pub fn steering(&self) -> Option<FlowHash> {
+        self.steering
+    }
+
+    /// Answers for virtual addresses and gateways from now on, or leaves them to another director.
+    /// It takes effect when settled.
+    pub fn hold(&mut self, holding: bool, director: &mut Director<Workers>) {
+        self.holding = holding;
+        self.describe(director);
     }
 
     /// The descriptor that tells of changes.
@@ -247,6 +262,9 @@ impl Surroundings {
 
     fn describe(&self, director: &mut Director<Workers>) {
         director.lines = [self.introduction.clone(), self.posture.describe()].concat();
+        if !self.holding {
+            director.lines.push("standby: virtual addresses are another director's, until `ulvs hold`".to_owned());
+        }
     }
 
     /// Takes everything out of the machine that was put into it.
@@ -283,6 +301,9 @@ impl Surroundings {
     /// The addresses that are answered for: virtual ones that the host does not have, those of
     /// mark rules that name single addresses, and the gateways.
     fn owned_by(&self, model: &Engine) -> Vec<Owned> {
+        if !self.holding {
+            return Vec::new();
+        }
         let network = &self.view.network;
         let is_host = |address: IpAddr| network.is_local(Family::of(&address), Address::from(address));
         let table = model.service_table();

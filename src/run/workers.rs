@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,12 +12,16 @@ use nix::unistd::Pid;
 
 use crate::base::{LinkId, Port, Tick};
 use crate::control::director::Fleet;
+use crate::engine::sync::Ignored;
 use crate::engine::{Config, Engine};
 use crate::port::PortError;
-use crate::table::{Change, Errno};
+use crate::port::af_packet::fanout::FlowHash;
+use crate::sync::{Interface, Receiver, Sender};
+use crate::table::{Change, DaemonConfig, DaemonRole, Errno};
 use crate::worker::question::{Finding, Question};
 use crate::worker::{Clock, Mailbox, Message, Report, Way, Worker};
 
+use super::listener::{Listener, ListenerCounts};
 use super::permit::Permission;
 
 /// How long a worker may take to answer: it does so between two batches of frames.
@@ -40,6 +45,10 @@ pub struct Workers {
     threads: Vec<JoinHandle<io::Result<()>>>,
     reports: mpsc::Receiver<Report>,
     pub permission: Permission,
+    /// How the workers share the clients; nothing for a single one.
+    pub steering: Option<FlowHash>,
+    listener: Option<Listener>,
+    heard: Arc<ListenerCounts>,
 }
 
 impl Workers {
@@ -49,7 +58,15 @@ impl Workers {
     /// An event loop or a thread cannot be made.
     pub fn start(plan: &Plan, clock: Clock, permission: Permission) -> io::Result<Workers> {
         let (sender, reports) = mpsc::channel();
-        let mut workers = Workers { mailboxes: Vec::new(), threads: Vec::new(), reports, permission };
+        let mut workers = Workers {
+            mailboxes: Vec::new(),
+            threads: Vec::new(),
+            reports,
+            permission,
+            steering: None,
+            listener: None,
+            heard: Arc::default(),
+        };
         // The table's limit holds for all workers together.
         let each = plan.engine.maximum_connections.div_ceil(plan.workers);
         for number in 0..plan.workers {
@@ -113,6 +130,7 @@ impl Workers {
 
     /// Stops the threads and waits for them.
     pub fn stop(&mut self) {
+        self.listener = None;
         self.tell(|| Message::Stop);
         for thread in self.threads.drain(..) {
             match thread.join() {
@@ -124,6 +142,43 @@ impl Workers {
     }
 }
 
+impl Workers {
+    fn open_sockets(&mut self, model: &Engine, config: &DaemonConfig, ports: u32) -> io::Result<()> {
+        let interface = Interface::find(&config.interface)?;
+        let buffer = usize::try_from(model.settings().sync_sock_size).unwrap_or(0);
+        let ports = (0..ports).map(|number| config.port.wrapping_add(number as u16));
+        match config.role {
+            DaemonRole::Master => {
+                for mailbox in &self.mailboxes {
+                    let senders = ports.clone().map(|port| Sender::open(config, port, &interface, buffer));
+                    mailbox.send(Message::Senders(senders.collect::<io::Result<_>>()?))?;
+                }
+            }
+            DaemonRole::Backup => {
+                let receivers = ports.map(|port| Receiver::open(config, port, &interface, buffer));
+                let receivers = receivers.collect::<io::Result<_>>()?;
+                let heard = self.heard.clone();
+                self.listener = Some(Listener::start(config, receivers, &self.mailboxes, self.steering, heard)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number of an error, where the interface of control knows it.
+fn errno(error: &io::Error) -> Errno {
+    let known = [
+        Errno::EPERM,
+        Errno::ENODEV,
+        Errno::ENOMEM,
+        Errno::EADDRINUSE,
+        Errno::EADDRNOTAVAIL,
+        Errno::EAFNOSUPPORT,
+        Errno::EOPNOTSUPP,
+    ];
+    known.into_iter().find(|errno| Some(errno.number()) == error.raw_os_error()).unwrap_or(Errno::EINVAL)
+}
+
 impl Fleet for Workers {
     fn size(&self) -> usize {
         self.mailboxes.len()
@@ -133,7 +188,43 @@ impl Fleet for Workers {
         self.permission.check(change)
     }
 
+    fn mtu(&mut self, _model: &Engine, interface: &str) -> Option<u32> {
+        // Any interface will do, also one that no frames are taken from.
+        if interface.contains('/') || interface.starts_with('.') {
+            return None;
+        }
+        std::fs::read_to_string(format!("/sys/class/net/{interface}/mtu")).ok()?.trim().parse().ok()
+    }
+
+    fn open_daemon(&mut self, model: &Engine, config: &DaemonConfig, ports: u32) -> Result<(), Errno> {
+        self.open_sockets(model, config, ports).map_err(|error| {
+            log::error!("the sockets of a synchronisation daemon on {}: {error}", config.interface);
+            errno(&error)
+        })
+    }
+
+    fn counts(&self) -> Vec<(&'static str, String, &'static str, u64)> {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        // Names and meanings are those of the engines' counts, where both count.
+        let mut lines = vec![
+            ("sync", "messages-in".to_owned(), "", load(&self.heard.messages)),
+            (
+                "sync",
+                "overrun".to_owned(),
+                "Entries of other directors that came faster than a worker took them.",
+                load(&self.heard.overrun),
+            ),
+            ("sync", "deaf".to_owned(), "Errors of the sockets that a backup listens to.", load(&self.heard.failed)),
+        ];
+        let ignored = Ignored::ALL.iter();
+        lines.extend(ignored.map(|&one| ("ignored", one.name().to_owned(), one.meaning(), self.heard.ignored(one))));
+        lines
+    }
+
     fn apply(&mut self, _now: Tick, change: &Change) {
+        if matches!(change, Change::StopDaemon { role: DaemonRole::Backup }) {
+            self.listener = None;
+        }
         let change = Arc::new(change.clone());
         self.tell(|| Message::Change(change.clone()));
     }

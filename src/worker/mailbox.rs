@@ -2,16 +2,20 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc;
 
 use mio::Waker;
 
 use crate::base::LinkId;
+use crate::engine::sync::Share;
 use crate::host::neighbour::{Learned, NeighbourEvent};
 use crate::host::responder::Owned;
 use crate::port::af_packet::program::Program;
 use crate::port::{PacketOptions, PortError, TunOptions};
+use crate::sync::Sender;
 use crate::table::{Change, Network};
+use crate::wire::sync::{Entry, Recognised};
 
 use super::question::{Finding, Question};
 
@@ -56,11 +60,38 @@ pub enum Message {
     Close {
         link: LinkId,
     },
+    /// What another director tells of its connections; `waiting` counts entries that were not
+    /// taken yet.
+    Told {
+        entries: Vec<Told>,
+        waiting: Arc<AtomicUsize>,
+    },
+    /// The sockets of a master daemon, one a port, before it is started.
+    Senders(Vec<Sender>),
     Ask {
         question: Question,
         answer: mpsc::Sender<Finding>,
     },
     Stop,
+}
+
+/// One entry of a synchronisation message, with what its message held of it.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub entry: Entry,
+    engine: Box<[u8]>,
+    data: Box<[u8]>,
+    pub share: Share,
+}
+
+impl Told {
+    pub fn new(entry: Entry, recognised: &Recognised, share: Share) -> Told {
+        Told { entry, engine: recognised.engine.into(), data: recognised.data.into(), share }
+    }
+
+    pub fn recognised(&self) -> Recognised<'_> {
+        Recognised { engine: &self.engine, data: &self.data }
+    }
 }
 
 /// What a port is opened on.
@@ -78,7 +109,7 @@ pub enum Report {
 }
 
 /// The sending end of a worker's queue.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Mailbox {
     queue: mpsc::Sender<Message>,
     bell: Arc<Waker>,

@@ -7,8 +7,9 @@ mod clock;
 mod hops;
 pub mod mailbox;
 pub mod question;
+mod teller;
 mod turn;
 
 pub use clock::Clock;
-pub use mailbox::{Mailbox, Message, Report, Way};
+pub use mailbox::{Mailbox, Message, Report, Told, Way};
 pub use turn::Worker;

@@ -4,6 +4,7 @@
 
 use crate::base::Tick;
 use crate::engine::server::Tally;
+use crate::engine::sync::Ignored;
 use crate::engine::{ConnectionView, DestinationView, DropReason, Engine, News, PassReason};
 use crate::table::{DestinationKey, ServiceKey};
 
@@ -54,6 +55,33 @@ pub struct Counts {
     pub others: Vec<(&'static str, String, &'static str, u64)>,
 }
 
+/// What an engine counted besides verdicts: of `drop_entry` and of connection synchronisation.
+fn others(engine: &Engine) -> Vec<(&'static str, String, &'static str, u64)> {
+    let counts = engine.sync_counts();
+    let mut lines = vec![
+        (
+            "engine",
+            "dropped-entries",
+            "Connections and templates that drop_entry took out of the table.",
+            engine.dropped_entries(),
+        ),
+        ("sync", "messages-out", "Messages that a master daemon made for other directors.", counts.told.messages),
+        ("sync", "entries-out", "Connections and templates in them.", counts.told.entries),
+        (
+            "sync",
+            "messages-lost",
+            "Messages that their queue had no room for (sync_qlen_max).",
+            counts.told.lost_messages,
+        ),
+        ("sync", "entries-lost", "Connections and templates in them.", counts.told.lost_entries),
+        ("sync", "messages-in", "Messages of other directors that a backup daemon took in.", counts.messages),
+        ("sync", "entries-made", "Connections and templates made because another director told of them.", counts.made),
+        ("sync", "entries-updated", "Known connections and templates that were told of again.", counts.updated),
+    ];
+    lines.extend(Ignored::ALL.iter().map(|&one| ("ignored", one.name(), one.meaning(), counts.ignored(one))));
+    lines.into_iter().map(|(group, name, meaning, count)| (group, name.to_owned(), meaning, count)).collect()
+}
+
 /// Looks the answer up.
 pub fn answer(engine: &mut Engine, now: Tick, question: &Question) -> Finding {
     match *question {
@@ -74,12 +102,7 @@ pub fn answer(engine: &mut Engine, now: Tick, question: &Question) -> Finding {
                 consumed: counts.consumed,
                 passed: PassReason::ALL.iter().map(|&reason| (reason, counts.passed(reason))).collect(),
                 dropped: DropReason::ALL.iter().map(|&reason| (reason, counts.dropped(reason))).collect(),
-                others: vec![(
-                    "engine",
-                    "dropped-entries".to_owned(),
-                    "Connections and templates that drop_entry took out of the table.",
-                    engine.dropped_entries(),
-                )],
+                others: others(engine),
             })
         }
     }

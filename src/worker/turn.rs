@@ -11,6 +11,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -22,13 +23,14 @@ use crate::engine::{Config, DropReason, Egress, Engine, Verdict};
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
 use crate::port::{Adjustment, Held, Port, PortDrop, PortError, PortEvent, Ports};
-use crate::table::Network;
+use crate::table::{Change, DaemonRole, Network};
 use crate::wire::{EtherType, Frame, LinkHeader, ip};
 
 use super::clock::Clock;
 use super::hops::{Hop, Hops, send_frame};
 use super::mailbox::{Mailbox, Message, Report, Way};
 use super::question::{self, Finding, Question};
+use super::teller::Teller;
 
 /// Frames of one link that are handled before the next one's turn.
 const BATCH: usize = 64;
@@ -67,8 +69,9 @@ pub struct Worker {
     stopping: bool,
     /// More connections are due to end than one turn may end.
     more_due: bool,
+    teller: Teller,
     /// What was lost, as far as it was complained about.
-    complained: [u64; 4],
+    complained: [u64; 6],
     next_complaint: Tick,
 }
 
@@ -102,7 +105,8 @@ impl Worker {
             registered: Vec::new(),
             stopping: false,
             more_due: false,
-            complained: [0; 4],
+            teller: Teller::default(),
+            complained: [0; 6],
             next_complaint: Tick::ZERO,
         };
         Ok((worker, mailbox))
@@ -154,6 +158,7 @@ impl Worker {
         }
         self.more_due = self.engine.tick(now, EXPIRIES);
         self.send_outbox(now);
+        self.teller.work(now, &mut self.engine);
         self.hops.work(now, &mut self.ports);
         self.ports.flush();
         self.complain(now);
@@ -251,10 +256,20 @@ impl Worker {
     fn take(&mut self, now: Tick, message: Message) {
         match message {
             Message::Change(change) => {
+                if matches!(*change, Change::StopDaemon { role: DaemonRole::Master }) {
+                    self.teller.set_senders(Vec::new());
+                }
                 if let Err(errno) = self.engine.apply(now, &change) {
                     log::error!("worker {}: {change:?} was refused: {errno}", self.number);
                 }
             }
+            Message::Told { entries, waiting } => {
+                for told in &entries {
+                    self.engine.receive_entry(now, &told.entry, &told.recognised(), told.share);
+                }
+                waiting.fetch_sub(entries.len(), Ordering::AcqRel);
+            }
+            Message::Senders(senders) => self.teller.set_senders(senders),
             Message::Network { network, served } => self.set_network(network, served),
             Message::Owned { owned, announce } => self.set_owned(owned, announce),
             Message::Neighbours { events, whole } => self.hops.kernel(now, &events, whole),
@@ -275,6 +290,9 @@ impl Worker {
     fn answer(&mut self, now: Tick, question: &Question) -> Finding {
         let mut finding = question::answer(&mut self.engine, now, question);
         if let Finding::Counts(counts) = &mut finding {
+            for (name, meaning, count) in self.teller.statistics() {
+                counts.others.push(("sync", name.to_owned(), meaning, count));
+            }
             for (name, meaning, count) in self.hops.statistics() {
                 counts.others.push(("neighbour", name.to_owned(), meaning, count));
             }
@@ -392,6 +410,8 @@ impl Worker {
             ("their next hop does not answer", self.hops.counts.unreachable),
             ("a transmit queue is full", at_ports(PortDrop::QueueFull)),
             ("they came faster than they were taken", at_ports(PortDrop::RingFull)),
+            ("they were of synchronisation, and their queue is full", self.engine.sync_counts().told.lost_messages),
+            ("they were of synchronisation, and the network does not take them", self.teller.failed()),
         ];
         for ((why, lost), before) in losses.into_iter().zip(&mut self.complained) {
             if lost > *before {
@@ -420,7 +440,8 @@ impl Worker {
         }
         let now = self.clock.now();
         let longest = if self.engine.connection_table().is_empty() { IDLE_SLEEP } else { BUSY_SLEEP };
-        let deadline = self.hops.next_deadline().map_or(longest, |deadline| deadline.since(now));
+        let deadlines = [self.hops.next_deadline(), self.engine.message_deadline()];
+        let deadline = deadlines.into_iter().flatten().min().map_or(longest, |deadline| deadline.since(now));
         Duration::from_millis(deadline.clamp(1, longest))
     }
 }
