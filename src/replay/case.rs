@@ -12,6 +12,7 @@ use crate::table::MarkRule;
 
 use super::compare;
 use super::lab::{Lab, Way};
+use super::messages;
 use super::nft;
 use super::transcript::{Action, Outcome, Step, Transcript};
 
@@ -25,6 +26,7 @@ pub struct Case<'a> {
     pending: Vec<(&'static str, Vec<u8>)>,
     /// The frame that led to what is pending.
     cause: Option<&'a [u8]>,
+    pieces: messages::Pieces,
 }
 
 impl<'a> Case<'a> {
@@ -35,6 +37,7 @@ impl<'a> Case<'a> {
             order_is_known: false,
             pending: Vec::new(),
             cause: None,
+            pieces: messages::Pieces::default(),
         }
     }
 
@@ -45,7 +48,33 @@ impl<'a> Case<'a> {
         for (index, step) in transcript.steps.iter().enumerate() {
             self.step(step).map_err(|what| format!("step {} ({}): {what}", index + 1, step.action))?;
         }
-        self.nothing_left()
+        self.nothing_left()?;
+        let lab = self.lab.borrow();
+        match lab.messages.first() {
+            None => Ok(()),
+            Some(message) => Err(format!("the engine sent a message that the kernel did not send: {message:?}")),
+        }
+    }
+
+    /// A message of connection synchronisation.
+    fn message(&mut self, at: u64, link: &str, frame: &[u8]) -> Result<(), String> {
+        let Some(whole) = self.pieces.add(frame) else { return Ok(()) };
+        let frame = &whole[..];
+        let mut lab = self.lab.borrow_mut();
+        let latest = Tick(at + messages::TOLERANCE);
+        if lab.messages.is_empty() {
+            lab.set_clock(Tick(at));
+        }
+        while lab.messages.is_empty() && lab.now < latest {
+            let next = lab.now + 4;
+            lab.set_clock(next);
+        }
+        if lab.messages.is_empty() {
+            return Err("the engine sent no message (more)".into());
+        }
+        let sent = lab.messages.remove(0);
+        let engine = &lab.director.fleet().engine;
+        messages::difference(engine, link, frame, Tick(at), &sent).map_or(Ok(()), Err)
     }
 
     fn step(&mut self, step: &'a Step) -> Result<(), String> {
@@ -72,6 +101,7 @@ impl<'a> Case<'a> {
                 self.pending = self.lab.borrow_mut().inject(link, frame);
                 Ok(())
             }
+            Action::Out { link, frame } if messages::is_message(frame) => self.message(step.at, link, frame),
             Action::Out { link, frame } => {
                 if self.pending.is_empty() {
                     // It may be the passing of time that sends something.

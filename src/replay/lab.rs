@@ -18,6 +18,8 @@ use crate::wire::frame::{ETHERNET_LENGTH, HEADROOM};
 use crate::wire::{Frame, Offload};
 use crate::worker::question::{Finding, Question, answer};
 
+use super::messages::{self, Sent};
+
 const LINKS: [&str; 2] = ["eth0", "eth1"];
 const MACS: [Mac; 2] = [Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 1, 1])];
 
@@ -37,6 +39,11 @@ impl Fleet for OneEngine {
         debug_assert!(outcome.is_ok(), "the engine refused what the model accepted: {change:?}");
     }
 
+    fn mtu(&mut self, model: &Engine, interface: &str) -> Option<u32> {
+        let known = model.network().links().iter().find(|link| link.name == interface);
+        known.map(|link| link.mtu).or((interface == "lo").then_some(65536))
+    }
+
     fn ask(&mut self, now: Tick, _engine: usize, question: &Question) -> Option<Finding> {
         Some(answer(&mut self.engine, now, question))
     }
@@ -51,6 +58,8 @@ pub struct Lab {
     accepts_local: bool,
     neighbours: HashMap<(LinkId, IpAddr), Mac>,
     pub now: Tick,
+    /// Synchronisation messages that left and the transcript has not mentioned yet.
+    pub messages: Vec<Sent>,
 }
 
 impl Lab {
@@ -83,6 +92,7 @@ impl Lab {
             accepts_local: false,
             neighbours: neighbours(),
             now: Tick::ZERO,
+            messages: Vec::new(),
         };
         lab.publish_network();
         lab
@@ -110,8 +120,11 @@ impl Lab {
     pub fn set_clock(&mut self, now: Tick) {
         // Small steps, as time would pass: what one expiry leads to may be due before the next.
         while self.now < now {
-            self.now = (self.now + 250).min(now);
-            while self.director.fleet().engine.tick(self.now, usize::MAX) {}
+            let engine = &mut self.director.fleet().engine;
+            let look = engine.next_look().filter(|&look| look > self.now).unwrap_or(now);
+            self.now = (self.now + 250).min(now).min(look);
+            while engine.tick(self.now, usize::MAX) {}
+            messages::collect(engine, self.now, &mut self.messages);
             self.director.tick(self.now);
         }
     }
@@ -132,6 +145,8 @@ impl Lab {
         {
             out.push((egress, frame.packet().to_vec()));
         }
+        messages::receive(engine, now, LINKS[index], bytes);
+        messages::collect(engine, now, &mut self.messages);
         self.take_outbox(&mut out);
         out.into_iter().filter_map(|(egress, packet)| self.wrap(egress, packet)).collect()
     }

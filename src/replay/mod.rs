@@ -13,6 +13,7 @@
 mod case;
 mod compare;
 pub mod lab;
+mod messages;
 mod nft;
 pub mod transcript;
 
