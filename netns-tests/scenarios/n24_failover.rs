@@ -339,7 +339,8 @@ impl<'a> Director<'a> {
                 command.args(["run", "--interface", "eth0", "--interface", "eth1", "--max-connections", "65536"]);
                 command.args(["--gateway-ip", "10.81.2.1/24", "--gateway-ip", "fd81:2::1/64"]);
                 if !active {
-                    command.arg("--standby");
+                    // What it is told has to reach the worker that has the client.
+                    command.args(["--standby", "--workers", "2"]);
                 }
                 let mut child = command.stdout(Stdio::piped()).spawn()?;
                 let output = child.stdout.take().ok_or_else(|| Failure::failed("no output"))?;
