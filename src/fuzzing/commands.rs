@@ -36,7 +36,7 @@ impl Names for NoNames {
 }
 
 /// One run: what it printed, and its exit status.
-fn ipvsadm(lab: &Rc<RefCell<Lab>>, program: Program, words: &[&str], input: &[u8]) -> (String, u8) {
+pub fn ipvsadm(lab: &Rc<RefCell<Lab>>, program: Program, words: &[&str], input: &[u8]) -> (String, u8) {
     let words: Vec<OsString> = ["ipvsadm"].iter().chain(words).map(OsString::from).collect();
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let mut input = input;

@@ -16,6 +16,7 @@ mod dissect;
 mod neighbours;
 mod pieces;
 mod reassembly;
+mod synchronisation;
 mod transcript;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "control", run: control::run, seeds: control::seeds },
     Target { name: "decapsulate", run: decapsulate::run, seeds: decapsulate::seeds },
     Target { name: "neighbours", run: neighbours::run, seeds: neighbours::seeds },
+    Target { name: "synchronisation", run: synchronisation::run, seeds: synchronisation::seeds },
 ];
 
 /// Where no recording helps to begin: the bytes spell packets, they are none.
