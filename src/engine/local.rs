@@ -18,6 +18,8 @@ use super::verdict::{DropReason, Egress, PassReason, Verdict};
 /// Protocols that a stack leaves unanswered although it does not speak them.
 const IGMP: Protocol = Protocol(2);
 const UDP_LITE: Protocol = Protocol(136);
+/// Of multicast routers: a kernel takes it in case it is one.
+const PIM: Protocol = Protocol(103);
 const NO_NEXT_HEADER: Protocol = Protocol(59);
 
 /// Room that a reset takes: IPv6 and TCP headers.
@@ -62,7 +64,7 @@ impl Engine {
             }
             IGMP if parts.family == Family::V4 => false,
             NO_NEXT_HEADER if parts.family == Family::V6 => false,
-            Protocol::ICMP | Protocol::ICMPV6 | UDP_LITE => false,
+            Protocol::ICMP | Protocol::ICMPV6 | UDP_LITE | PIM => false,
             _ => {
                 self.tell_sender(now, frame, seen, Complaint::ProtocolUnreachable);
                 true
