@@ -3,7 +3,8 @@
 //! - [`world`]: an engine on a small network, and [`packet`]: the packets that are put into it.
 //! - [`sound`]: a second, independent parser that judges what comes out.
 //! - `reasons`, `offloads`: tables of single frames; `anything`, `counters`, `nat`: properties;
-//!   `ftp`: sessions; `synchronisation`: what one engine tells another; `defences`: what floods lead to.
+//!   `ftp`: sessions; `synchronisation`: what one engine tells another; `defences`: what floods lead to;
+//!   `found`: what random scenarios found to differ from a kernel.
 //! - [`fuzz`]: whatever bytes ask for, changes and time included.
 
 // Fuzzing needs the world and the second parser, not every kind of packet that tests have.
@@ -15,6 +16,8 @@ mod anything;
 mod counters;
 #[cfg(test)]
 mod defences;
+#[cfg(test)]
+mod found;
 #[cfg(test)]
 mod ftp;
 pub mod fuzz;

@@ -1,0 +1,108 @@
+//! What random scenarios found to differ from a kernel, each by the fewest packets that show it.
+
+use crate::base::Protocol;
+use crate::engine::{DropReason, Verdict};
+use crate::table::{Change, ForwardingMethod, ServiceConfig, ServiceFlags};
+use crate::wire::checksum;
+
+use super::packet::{ACK, Endpoint, Packet, SYN, Upper};
+use super::world::{World, address, service, service_config};
+
+const MASQUERADING: ForwardingMethod = ForwardingMethod::Masquerading;
+
+fn end(text: &str, port: u16) -> Endpoint {
+    (address(text), port)
+}
+
+/// A connection outlives its service: while there is any other of the family, its packets are
+/// dropped, whether or not its address still has a service.
+#[test]
+fn connections_of_a_deleted_service_are_known_while_there_is_another() {
+    let mut world = World::new();
+    let (web, other) = (service(Protocol::TCP, "10.9.9.9", 80), service(Protocol::TCP, "10.0.0.1", 81));
+    let (client, vip) = (end("10.0.0.2", 40000), end("10.9.9.9", 80));
+    let server = end("172.16.0.11", 8080);
+    world.serve(web, ("172.16.0.11", 8080), MASQUERADING);
+    assert!(matches!(world.request(&Packet::new(client, vip, SYN).bytes()).verdict, Verdict::Transmit(_)));
+    world.apply(Change::DeleteService { key: web });
+
+    // No service of the family: nobody looks, neither at requests nor at replies.
+    let answer = world.request(&Packet::new(client, vip, ACK).bytes());
+    assert_eq!(answer.only().packet[20 + 13], 4, "a reset");
+    let forwarded = world.reply(&Packet::new(server, client, ACK).bytes());
+    assert_eq!(forwarded.only().packet[12..16], [172, 16, 0, 11]);
+
+    world.apply(Change::AddService { key: other, config: service_config(&other) });
+    let dropped = world.request(&Packet::new(client, vip, ACK).bytes());
+    assert_eq!(dropped.verdict, Verdict::Drop(DropReason::DestinationGone));
+    let translated = world.reply(&Packet::new(server, client, ACK).bytes());
+    assert_eq!(translated.only().packet[12..16], [10, 9, 9, 9]);
+}
+
+/// A service of the other family does not keep connections known.
+#[test]
+fn families_are_looked_at_each_by_itself() {
+    let mut world = World::new();
+    let (web, other) = (service(Protocol::TCP, "10.9.9.9", 80), service(Protocol::TCP, "fd99::9", 80));
+    world.serve(web, ("172.16.0.11", 8080), MASQUERADING);
+    world.serve(other, ("fd01::11", 8080), MASQUERADING);
+    let (client, vip) = (end("10.0.0.2", 40000), end("10.9.9.9", 80));
+    world.request(&Packet::new(client, vip, SYN).bytes());
+    world.apply(Change::DeleteService { key: web });
+    let forwarded = world.reply(&Packet::new(end("172.16.0.11", 8080), client, ACK).bytes());
+    assert_eq!(forwarded.only().packet[12..16], [172, 16, 0, 11]);
+}
+
+/// Multicast routing's protocol has a taker in every kernel: no "protocol unreachable" for it.
+#[test]
+fn pim_is_left_unanswered() {
+    let mut world = World::new();
+    for (client, vip) in [("10.0.0.2", "10.9.9.9"), ("fd00::2", "fd99::9")] {
+        let packet = Packet::new(end(client, 0), end(vip, 0), Upper::Other(103)).bytes();
+        assert!(world.request(&packet).sent.is_empty());
+        let packet = Packet::new(end(client, 0), end(vip, 0), Upper::Other(89)).bytes();
+        assert_eq!(world.request(&packet).sent.len(), 1, "another protocol is refused");
+    }
+}
+
+/// `nat_icmp_send` refuses what comes from a real server's own port; a server of every port has none.
+#[test]
+fn a_server_of_every_port_is_not_refused() {
+    let mut world = World::new();
+    world.set("nat_icmp_send", 1);
+    let any = service(Protocol::TCP, "10.9.9.9", 0);
+    let config = ServiceConfig { flags: ServiceFlags(ServiceFlags::PERSISTENT), ..service_config(&any) };
+    world.apply(Change::AddService { key: any, config });
+    world.add_server(any, ("172.16.0.11", 0), MASQUERADING);
+    world.add_server(any, ("172.16.0.12", 21), MASQUERADING);
+    let client = end("10.0.0.2", 40000);
+    let forwarded = world.reply(&Packet::new(end("172.16.0.11", 21), client, ACK).bytes());
+    assert!(matches!(forwarded.verdict, Verdict::Transmit(_)), "{forwarded:?}");
+    let refused = world.reply(&Packet::new(end("172.16.0.12", 21), client, ACK).bytes());
+    assert_eq!(refused.verdict, Verdict::Drop(DropReason::ServerTold));
+}
+
+/// Pieces of a server's reply that never became whole: the server is told by the director, not by
+/// the client that it wrote to.
+#[test]
+fn the_director_complains_about_pieces_of_replies_itself() {
+    let mut world = World::new();
+    world.serve(service(Protocol::UDP, "10.9.9.9", 53), ("172.16.0.11", 53), MASQUERADING);
+    let whole = Packet::new(end("172.16.0.11", 53), end("10.0.0.2", 40000), Upper::Udp).may_fragment().filled(1000);
+    let first = first_piece(&whole.bytes(), 504);
+    assert!(world.reply(&first).sent.is_empty());
+    world.pass(40_000);
+    let sent = world.drain();
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].packet[12..20], [172, 16, 0, 1, 172, 16, 0, 11]);
+}
+
+/// The first fragment of an IPv4 packet, with so many bytes of data.
+fn first_piece(packet: &[u8], length: usize) -> Vec<u8> {
+    let mut piece = packet[..20 + length].to_vec();
+    piece[2..4].copy_from_slice(&((20 + length) as u16).to_be_bytes());
+    piece[6] = 0x20;
+    piece[10..12].fill(0);
+    checksum::of(&piece[..20]).write(&mut piece, 10);
+    piece
+}
