@@ -15,6 +15,7 @@ use super::lab::{Lab, Way};
 use super::messages;
 use super::nft;
 use super::transcript::{Action, Outcome, Step, Transcript};
+use super::words;
 
 /// A transcript being replayed.
 pub struct Case<'a> {
@@ -46,7 +47,10 @@ impl<'a> Case<'a> {
     pub fn run(mut self) -> Result<(), String> {
         let transcript = self.transcript;
         for (index, step) in transcript.steps.iter().enumerate() {
-            self.step(step).map_err(|what| format!("step {} ({}): {what}", index + 1, step.action))?;
+            self.step(step).map_err(|what| {
+                let story = words::story(&transcript.steps[..=index]);
+                format!("step {} ({}): {what}{story}", index + 1, step.action)
+            })?;
         }
         self.nothing_left()?;
         let lab = self.lab.borrow();
@@ -187,9 +191,9 @@ impl<'a> Case<'a> {
 
     /// Runs a command; output, messages and exit status must be the recorded ones.
     fn ipvsadm(&mut self, arguments: &str, status: i32, stdout: &str, stderr: &str) -> Result<(), String> {
-        let mut got = self.call(arguments)?;
+        let mut got = call(&self.lab, arguments)?;
         if got.stdout != stdout && same_lines(&got.stdout, stdout) {
-            got = self.find_order(stdout, got, |got| &got.stdout, |case| case.call(arguments))?;
+            got = self.find_order(stdout, got, |got| &got.stdout, |case| call(&case.lab, arguments))?;
         }
         if let Some(difference) = compare::listings(arguments, stdout, &got.stdout) {
             return Err(difference);
@@ -225,22 +229,26 @@ impl<'a> Case<'a> {
         }
         Ok(first)
     }
+}
 
-    fn call(&self, arguments: &str) -> Result<Called, String> {
-        let words = std::iter::once(OsString::from("ipvsadm")).chain(words(arguments)?.into_iter().map(OsString::from));
-        let words: Vec<OsString> = words.collect();
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let lab = self.lab.clone();
-        let status = ipvsadm::run(
-            Program::Ipvsadm,
-            &words,
-            &mut Io { input: &mut std::io::empty(), output: &mut stdout, errors: &mut stderr },
-            &mut SystemNames::default(),
-            &mut || Ok(Box::new(Way(lab.clone()))),
-        );
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ok(Called { status, stdout: text(stdout), stderr: text(stderr) })
-    }
+/// Runs an ipvsadm command in the lab.
+///
+/// # Errors
+/// The arguments are no words that a shell would make.
+pub fn call(lab: &Rc<RefCell<Lab>>, arguments: &str) -> Result<Called, String> {
+    let words = std::iter::once(OsString::from("ipvsadm")).chain(words(arguments)?.into_iter().map(OsString::from));
+    let words: Vec<OsString> = words.collect();
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let way = lab.clone();
+    let status = ipvsadm::run(
+        Program::Ipvsadm,
+        &words,
+        &mut Io { input: &mut std::io::empty(), output: &mut stdout, errors: &mut stderr },
+        &mut SystemNames::default(),
+        &mut || Ok(Box::new(Way(way.clone()))),
+    );
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Called { status, stdout: text(stdout), stderr: text(stderr) })
 }
 
 /// Whether two listings differ in the order of their lines alone.
@@ -254,10 +262,10 @@ fn same_lines(left: &str, right: &str) -> bool {
 }
 
 /// What a command did.
-struct Called {
-    status: u8,
-    stdout: String,
-    stderr: String,
+pub struct Called {
+    pub status: u8,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 /// Splits a recorded command line as the shell did that it was given to.

@@ -57,10 +57,12 @@ fn forgive(expected: &mut [u8], got: &mut [u8], cause: Option<&[u8]>) {
     let tunnel = is_tunnel(family, expected);
     match family {
         Family::V4 => {
-            // What is passed on keeps its identification; what is made here has a new one.
+            // What is passed on keeps its identification; what is made here has a new one, and goes
+            // back to where its cause came from.
             let kept = cause
                 .and_then(|cause| cause.get(ETHERNET_LENGTH..))
                 .filter(|cause| family_of(cause) == Some(Family::V4) && cause.len() >= v4::LENGTH)
+                .filter(|cause| cause[v4::SOURCE] != expected[v4::DESTINATION])
                 .is_some_and(|cause| cause[v4::IDENTIFICATION] == expected[v4::IDENTIFICATION]);
             let header_is_right =
                 got.len() >= v4::LENGTH && checksum::is_valid(&got[..ip::header_length4(got).min(got.len())]);

@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use super::words::frame_in_words;
 
 /// One recorded case.
 #[derive(Clone, Debug)]
@@ -73,6 +75,8 @@ pub struct Outcome {
 pub enum LoadError {
     #[error("cannot be read: {0}")]
     Read(#[from] std::io::Error),
+    #[error("is not a packed recording, or of another version, or cut off")]
+    Packed,
     #[error("is not JSON of a transcript's form: {0}")]
     Json(#[from] serde_json::Error),
     #[error("step {step}: {what}")]
@@ -107,6 +111,18 @@ impl Transcript {
     /// The file cannot be read, or is not a transcript.
     pub fn load(path: &Path) -> Result<Transcript, LoadError> {
         Transcript::parse(&std::fs::read_to_string(path)?)
+    }
+
+    /// The transcript in the form that it can be read from.
+    pub fn to_json(&self) -> String {
+        let mtu = json!({"eth0": self.mtu[0], "eth1": self.mtu[1]});
+        let steps: Vec<String> = self.steps.iter().map(|step| step_to_json(step).to_string()).collect();
+        format!("{{\"name\": {}, \"mtu\": {mtu}, \"steps\": [\n{}\n]}}", json!(self.name), steps.join(",\n"))
+    }
+
+    /// How many frames were handed in.
+    pub fn frames(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step.action, Action::In { .. })).count()
     }
 
     /// # Errors
@@ -163,6 +179,31 @@ fn parse_step(step: &Value, age: f64) -> Result<Step, String> {
     Ok(Step { at: ((age + seconds) * 1000.0).round() as u64, action })
 }
 
+fn step_to_json(step: &Step) -> Value {
+    let mut value = match &step.action {
+        Action::Ipvsadm { arguments, status, stdout, stderr } => {
+            json!({"ipvsadm": arguments, "rc": status, "stdout": stdout, "stderr": stderr})
+        }
+        Action::Setting { name, value, outcome: None } => json!({"sysctl": name, "value": value}),
+        Action::Setting { name, value, outcome: Some(outcome) } => {
+            json!({"sysctl": name, "value": value, "errno": outcome.error, "reads": outcome.reads})
+        }
+        Action::Proc { name, stdout } => json!({"proc": name, "stdout": stdout}),
+        Action::Mark { mark, rule } => json!({"mark": mark, "match": rule}),
+        Action::In { link, frame } => json!({"in": link, "frame": hex(frame), "note": frame_in_words(frame)}),
+        Action::Out { link, frame } => json!({"out": link, "frame": hex(frame), "note": frame_in_words(frame)}),
+        Action::Nothing => json!({"nothing": true}),
+        Action::Sleep => json!({"sleep": 0}),
+        Action::Note(note) => json!({"note": note}),
+    };
+    value["t"] = json!(step.at as f64 / 1000.0);
+    value
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn unhex(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
@@ -189,6 +230,15 @@ impl fmt::Display for Action {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_as_json_is_read_again() {
+        let text = r#"{"name": "x", "steps": [{"t": 0.5, "in": "eth0", "frame": "00ff"}, {"t": 1.25, "nothing": true},
+            {"t": 2, "ipvsadm": "-Ln", "rc": 0, "stdout": "a\n", "stderr": ""}, {"t": 2, "sysctl": "a", "value": "1"}]}"#;
+        let transcript = Transcript::parse(text).unwrap();
+        let again = Transcript::parse(&transcript.to_json()).unwrap();
+        assert_eq!(format!("{transcript:?}"), format!("{again:?}"));
+    }
 
     #[test]
     fn a_transcript_is_read_or_refused_with_its_step() {
