@@ -154,6 +154,7 @@ pub mod ipvsadm;
 pub mod lab;
 pub mod port;
 pub mod procfs;
+pub mod random;
 pub mod realserver;
 pub mod replay;
 pub mod run;
@@ -200,6 +201,7 @@ mod layering {
         ("procfs", &["base", "table", "control::message"]),
         ("run", &["base", "table", "engine", "port", "host", "sync", "worker", "control"]),
         ("replay", &["base", "wire", "table", "engine", "worker::question", "control", "ipvsadm", "procfs"]),
+        ("random", &["base", "wire", "table", "control", "replay"]),
         ("lab", &["base"]),
         ("realserver", &["base", "wire"]),
         ("command", &["base", "table", "control", "ipvsadm", "procfs", "run", "replay", "lab", "realserver"]),

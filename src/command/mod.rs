@@ -8,13 +8,13 @@ mod settings;
 mod stats;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::ipvsadm::Program;
-use crate::{lab, realserver, replay, run};
+use crate::{lab, random, realserver, replay, run};
 
 /// Linux Virtual Server in user space.
 #[derive(Parser, Debug)]
@@ -52,12 +52,10 @@ enum Command {
     Release,
     /// End the director of this network namespace
     Stop,
+    #[command(hide = true)]
+    Random(random::Options),
     /// Replay recorded transcripts of a real kernel through the engine
-    Replay {
-        /// Transcript files, or folders of them
-        #[arg(required = true, value_name = "FILE|DIR")]
-        paths: Vec<PathBuf>,
-    },
+    Replay(replay::Options),
 }
 
 /// Runs what the command line asks for.
@@ -86,7 +84,8 @@ pub fn main() -> ExitCode {
         Command::Hold => outcome(stats::hold(true)),
         Command::Release => outcome(stats::hold(false)),
         Command::Stop => outcome(stats::stop()),
-        Command::Replay { paths } => match replay::run(&paths, &mut std::io::stdout().lock()) {
+        Command::Random(options) => outcome(random::run(&options)),
+        Command::Replay(options) => match replay::run(&options, &mut std::io::stdout().lock()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => complain(&error),
