@@ -51,7 +51,7 @@ impl Engine {
             self.control(id, template);
             self.touch(now, template);
         }
-        self.count_connection(destination);
+        self.count_connection(service_id, destination);
         Some(id)
     }
 

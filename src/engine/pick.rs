@@ -62,7 +62,7 @@ impl Engine {
         let port = self.services.destinations.get(destination).map_or(Port::ANY, |destination| destination.port);
         let port = if port.is_any() { wanted.key.virtual_port } else { port };
         let id = self.connect(now, wanted.key, destination, port, flags, wanted.mark)?;
-        self.count_connection(destination);
+        self.count_connection(service, destination);
         Ok(id)
     }
 
@@ -132,7 +132,7 @@ impl Engine {
         }
         self.touch(now, template);
         let id = made?;
-        self.count_connection(destination);
+        self.count_connection(service_id, destination);
         Ok(id)
     }
 

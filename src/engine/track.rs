@@ -1,6 +1,6 @@
 //! Following a connection: states, timeouts, counters, and what it counts for at its destination.
 
-use crate::base::{ConnectionId, DestinationId, Protocol, Tick};
+use crate::base::{ConnectionId, DestinationId, Protocol, ServiceId, Tick};
 use crate::table::Timeouts;
 use crate::wire::transport::{TcpFlags, tcp};
 
@@ -44,11 +44,12 @@ impl Engine {
         add(&mut self.services.total);
     }
 
-    /// Counts a new connection.
-    pub(super) fn count_connection(&mut self, destination: DestinationId) {
+    /// Counts a new connection, on the service that was asked for it. The destination may be another
+    /// service's: a template for every port of an address is found by both FTP's service and that
+    /// of port 0.
+    pub(super) fn count_connection(&mut self, service: ServiceId, destination: DestinationId) {
         let Some(destination) = self.services.destinations.get_mut(destination) else { return };
         destination.tally.connections += 1;
-        let service = destination.service;
         if let Some(service) = self.services.get_mut(service) {
             service.tally.connections += 1;
         }

@@ -2,7 +2,7 @@
 
 use crate::base::Protocol;
 use crate::engine::{DropReason, Verdict};
-use crate::table::{Change, ForwardingMethod, ServiceConfig, ServiceFlags};
+use crate::table::{Change, ForwardingMethod, ServiceConfig, ServiceFlags, ServiceKey};
 use crate::wire::checksum;
 
 use super::packet::{ACK, Endpoint, Packet, SYN, Upper};
@@ -95,6 +95,30 @@ fn the_director_complains_about_pieces_of_replies_itself() {
     let sent = world.drain();
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].packet[12..20], [172, 16, 0, 1, 172, 16, 0, 11]);
+}
+
+/// FTP's service and the one of port 0 share their clients' templates, so a connection may go to a
+/// destination of the other. It counts for the service that took it, its packets for the one that
+/// has the destination.
+#[test]
+fn a_connection_counts_for_the_service_that_took_it() {
+    let mut world = World::new();
+    let any = service(Protocol::TCP, "10.9.9.9", 0);
+    let ftp = service(Protocol::TCP, "10.9.9.9", 21);
+    for key in [any, ftp] {
+        let config = ServiceConfig { flags: ServiceFlags(ServiceFlags::PERSISTENT), ..service_config(&key) };
+        world.apply(Change::AddService { key, config });
+    }
+    world.add_server(any, ("172.16.0.11", 0), MASQUERADING);
+    for (port, vport) in [(40000, 443), (40001, 21)] {
+        let packet = Packet::new(end("10.0.0.2", port), end("10.9.9.9", vport), SYN).bytes();
+        assert!(matches!(world.request(&packet).verdict, Verdict::Transmit(_)), "to {vport}");
+    }
+    let tally = |key: ServiceKey| {
+        let found = world.engine.service(&key).unwrap();
+        (found.tally.connections, found.tally.in_packets)
+    };
+    assert_eq!((tally(any), tally(ftp)), ((1, 2), (1, 0)));
 }
 
 /// The first fragment of an IPv4 packet, with so many bytes of data.
