@@ -181,6 +181,8 @@ impl<'a> Case<'a> {
             self.lab.borrow_mut().accept_local();
         } else if let Some(network) = note.strip_suffix(" is local to the director") {
             self.lab.borrow_mut().add_local(network.parse()?);
+        } else if note == "FTP is not helped" {
+            self.lab.borrow_mut().help_no_ftp();
         } else if let Some(networks) = note.strip_suffix(" are unreachable") {
             for network in networks.split(" and ") {
                 self.lab.borrow_mut().add_unreachable(network.parse()?);

@@ -227,8 +227,8 @@ pub fn listings(arguments: &str, expected: &str, got: &str) -> Option<String> {
     let (mut left, mut right): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), got.lines().collect());
     let connections = expected.starts_with("IPVS connection entries");
     if connections {
-        left.sort_unstable_by_key(|line| without_expiry(line));
-        right.sort_unstable_by_key(|line| without_expiry(line));
+        left.sort_unstable_by_key(|line| (without_expiry(line), seconds(line)));
+        right.sort_unstable_by_key(|line| (without_expiry(line), seconds(line)));
     }
     for (left, right) in left.iter().zip(&right) {
         let close = connections && without_expiry(left) == without_expiry(right) && expiries_are_close(left, right);
@@ -296,11 +296,13 @@ fn without_expiry(line: &str) -> String {
     words.join(" ")
 }
 
+/// A connection's expiry, which stands in the second column.
+fn seconds(line: &str) -> Option<i64> {
+    let (minutes, seconds) = line.split_whitespace().nth(1)?.split_once(':')?;
+    Some(minutes.parse::<i64>().ok()? * 60 + seconds.parse::<i64>().ok()?)
+}
+
 fn expiries_are_close(left: &str, right: &str) -> bool {
-    let seconds = |line: &str| -> Option<i64> {
-        let (minutes, seconds) = line.split_whitespace().nth(1)?.split_once(':')?;
-        Some(minutes.parse::<i64>().ok()? * 60 + seconds.parse::<i64>().ok()?)
-    };
     // Columns stay where they are: the texts around the expiry have the same length.
     match (seconds(left), seconds(right)) {
         (Some(a), Some(b)) => (a - b).abs() <= EXPIRY_TOLERANCE && left.len() == right.len(),

@@ -116,6 +116,11 @@ impl Lab {
         self.publish_network();
     }
 
+    /// Switches FTP's helper off, as where the kernel's module is not loaded.
+    pub fn help_no_ftp(&mut self) {
+        self.director.fleet().engine.set_ftp_ports(&[]);
+    }
+
     /// Sets the clock, and does what is due until then.
     pub fn set_clock(&mut self, now: Tick) {
         // Small steps, as time would pass: what one expiry leads to may be due before the next.

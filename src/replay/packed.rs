@@ -133,7 +133,8 @@ impl Writer {
         whiten(&mut frame);
         let (mut back, mut least) = (0, frame.iter().filter(|&&byte| byte != 0).count() + 2);
         for (index, other) in self.frames.iter().rev().take(MEMORY).enumerate() {
-            let differ = frame.iter().zip(other).filter(|(a, b)| a != b).count() + frame.len().saturating_sub(other.len());
+            let differ =
+                frame.iter().zip(other).filter(|(a, b)| a != b).count() + frame.len().saturating_sub(other.len());
             if differ < least {
                 (back, least) = (index + 1, differ);
             }
@@ -294,9 +295,7 @@ fn whiten(frame: &mut [u8]) {
             let is_fragment = packet[6] & 0x3f != 0 || packet[7] != 0;
             (header, if is_fragment { 0 } else { packet[9] }, length)
         }
-        Some(6) if packet.len() >= 40 => {
-            (40, packet[6], 40 + usize::from(u16::from_be_bytes([packet[4], packet[5]])))
-        }
+        Some(6) if packet.len() >= 40 => (40, packet[6], 40 + usize::from(u16::from_be_bytes([packet[4], packet[5]]))),
         _ => return,
     };
     if length < header || packet.len() < length {

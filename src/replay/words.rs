@@ -71,7 +71,8 @@ fn packet_in_words(packet: &[u8]) -> String {
 
 fn inside(parts: &Dissected, packet: &[u8]) -> String {
     let body = packet.get(parts.transport..).unwrap_or(&[]);
-    let number = |at: usize| body.get(at..at + 4).map_or(0, |four| u32::from_be_bytes([four[0], four[1], four[2], four[3]]));
+    let number =
+        |at: usize| body.get(at..at + 4).map_or(0, |four| u32::from_be_bytes([four[0], four[1], four[2], four[3]]));
     match (parts.fragment, parts.protocol) {
         (FragmentPart::Later, _) => "a later fragment".to_owned(),
         (FragmentPart::First, protocol) => format!("first fragment, protocol {}", protocol.0),
@@ -83,13 +84,16 @@ fn inside(parts: &Dissected, packet: &[u8]) -> String {
         }
         (_, Protocol::UDP) => match body.get(12).map(|byte| byte >> 4) {
             // GUE, whose payload is a packet.
-            Some(4 | 6) if matches!(parts.destination_port().0, 5555 | 6080) => format!("GUE [{}]", packet_in_words(&body[12..])),
+            Some(4 | 6) if matches!(parts.destination_port().0, 5555 | 6080) => {
+                format!("GUE [{}]", packet_in_words(&body[12..]))
+            }
             _ => "UDP".to_owned(),
         },
         (_, Protocol::SCTP) => format!("SCTP chunk {}", body.get(12).copied().unwrap_or(255)),
         (_, Protocol::ICMP | Protocol::ICMPV6) => {
             let (kind, code) = (body.first().copied().unwrap_or(0), body.get(1).copied().unwrap_or(0));
-            let is_error = matches!((parts.protocol, kind), (Protocol::ICMP, 3 | 4 | 5 | 11 | 12)) || parts.protocol == Protocol::ICMPV6 && kind < 128;
+            let is_error = matches!((parts.protocol, kind), (Protocol::ICMP, 3 | 4 | 5 | 11 | 12))
+                || parts.protocol == Protocol::ICMPV6 && kind < 128;
             match body.get(8..).filter(|_| is_error) {
                 Some(about) => format!("ICMP {kind}/{code} {:#x} about [{}]", number(4), packet_in_words(about)),
                 None => format!("ICMP {kind}/{code}"),
