@@ -11,8 +11,8 @@
 //!
 //! ```text
 //!     command ──► ipvsadm    run    replay    lab    realserver     front ends
-//!                 procfs
-//!                    │        │       │
+//!                 procfs      │       ▲
+//!                    │        │       ├── random
 //!                    ▼        ▼       │
 //!                 control ◄───┴───────┘                             the only writer
 //!                    │
@@ -41,7 +41,8 @@
 //! - `fuzzing`, in tests and under `cfg(fuzzing)` alone, hands bytes to every layer that takes some.
 //! - [`run`] puts all of it together in one process; [`replay`] puts control and one engine
 //!   together without a machine. [`realserver`] and [`lab`] are programs of their own: they share
-//!   words and bytes with the director, nothing else.
+//!   words and bytes with the director, nothing else. [`random`] makes up what a kernel is asked, and
+//!   what [`replay`] then compares.
 //!
 //! The engine never sees ports, host, workers or control. A test at the end of this file reads
 //! every path in the sources and fails on an arrow that its table does not have.
@@ -135,6 +136,7 @@
 //! | change, snapshot | a change is one command as every worker applies it, in order; a snapshot replaces the whole (the network, the owned addresses) |
 //! | tick | a millisecond of the clock that everything is told the time by |
 //! | transcript | a recording of what a real kernel did, replayed as a test |
+//! | scenario | what a seed makes up to be done to a director; played to a kernel it gives a transcript |
 //! | lab | namespaces with a client, a director and real servers |
 //! | synchronisation, sync | telling other directors of connections and templates |
 //! | master, backup | the daemon that tells, and the one that takes in; a director may run both |
@@ -204,7 +206,7 @@ mod layering {
         ("random", &["base", "wire", "table", "control", "replay"]),
         ("lab", &["base"]),
         ("realserver", &["base", "wire"]),
-        ("command", &["base", "table", "control", "ipvsadm", "procfs", "run", "replay", "lab", "realserver"]),
+        ("command", &["base", "table", "control", "ipvsadm", "procfs", "run", "random", "replay", "lab", "realserver"]),
         // Not in the program: what fuzzing calls, of every layer that takes bytes.
         ("fuzzing", &["base", "wire", "table", "engine", "host", "control", "ipvsadm", "replay", "realserver"]),
     ];

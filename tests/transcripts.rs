@@ -15,6 +15,33 @@ fn every_transcript_replays_without_a_difference() {
     assert!(differences.is_empty(), "{} of {} differ:\n{}", differences.len(), files.len(), differences.join("\n"));
 }
 
+/// How many random scenarios there are at least, and frames in them.
+const SCENARIOS: usize = 0;
+const FRAMES: usize = 0;
+
+#[test]
+fn every_random_scenario_replays_without_a_difference() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("netns-tests/random");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .expect("the folder of random scenarios is part of the sources")
+        .map(|entry| entry.expect("a folder that was opened can be listed").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "packed"))
+        .collect();
+    files.sort();
+    let (mut scenarios, mut frames, mut differences) = (0, 0, Vec::new());
+    for file in &files {
+        for transcript in replay::load(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())) {
+            scenarios += 1;
+            frames += transcript.frames();
+            if let Err(what) = replay::check(&transcript) {
+                differences.push(format!("{}: {what}", transcript.name));
+            }
+        }
+    }
+    assert!(scenarios >= SCENARIOS && frames >= FRAMES, "only {scenarios} scenarios with {frames} frames");
+    assert!(differences.is_empty(), "{} of {scenarios} differ:\n{}", differences.len(), differences.join("\n"));
+}
+
 /// What differs in a transcript; `None` where nothing does.
 fn difference(file: &Path) -> Option<String> {
     let outcome = Transcript::load(file).map_err(|error| error.to_string());

@@ -14,9 +14,15 @@ use crate::wire::transport::sctp;
 /// How a client's packets reach the server.
 #[derive(Clone, Copy, Debug)]
 pub enum Path {
-    Nat { server: IpAddr, port: u16, mac: Mac },
+    Nat {
+        server: IpAddr,
+        port: u16,
+        mac: Mac,
+    },
     /// By direct routing or a tunnel: the server sees the client's packet.
-    Whole { mac: Mac },
+    Whole {
+        mac: Mac,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -29,6 +35,8 @@ pub struct Flow {
     pub vport: u16,
     pub path: Option<Path>,
     stage: u8,
+    /// The word before was one that begins.
+    began: bool,
     sequences: [u32; 2],
     /// The packets that each end got last: what an ICMP error of it would be about.
     pub to_server: Option<Vec<u8>>,
@@ -50,6 +58,16 @@ enum Word {
     Chunks([(u8, usize); 2]),
 }
 
+impl Word {
+    fn begins(self) -> bool {
+        match self {
+            Word::Segment { flags, .. } => flags & flag::SYN != 0,
+            Word::Datagram { .. } => false,
+            Word::Chunks([(first, _), _]) => first == sctp::INIT,
+        }
+    }
+}
+
 const HEARTBEAT: u8 = 4;
 const SACK: u8 = 3;
 
@@ -64,6 +82,7 @@ impl Flow {
             vport,
             path: None,
             stage: 0,
+            began: false,
             sequences: [1000, 9000],
             to_server: None,
             to_client: None,
@@ -80,6 +99,12 @@ impl Flow {
         self.stage >= 9
     }
 
+    /// Whether the packet before may have begun again, so that an old connection ends at once: a
+    /// kernel ends it at its next tick.
+    pub fn may_replace(&self) -> bool {
+        self.began && self.path.is_some()
+    }
+
     /// The frame that one end sends next, and the link it comes by; `None` where nobody can.
     pub fn next(&mut self, dice: &mut Dice, mood: &Mood) -> Option<(usize, Vec<u8>)> {
         let (mut side, mut word) = self.script(dice);
@@ -89,16 +114,14 @@ impl Flow {
         if side == Side::Server && !self.server_can_speak(dice) {
             side = Side::Client;
         }
-        let sealing = if dice.chance(mood.oddities / 4) {
-            dice.pick(&[Sealing::Wrong, Sealing::Absent])
-        } else {
-            Sealing::Right
-        };
+        let sealing =
+            if dice.chance(mood.oddities / 4) { dice.pick(&[Sealing::Wrong, Sealing::Absent]) } else { Sealing::Right };
         // An error about a packet in the name of a virtual address goes to that address itself, in a
         // circle: not that.
         let in_the_name = side == Side::Server && matches!(self.path, Some(Path::Whole { .. }));
         let odd = dice.chance(mood.oddities) && !in_the_name;
         let envelope = self.envelope(side, odd.then_some(&mut *dice))?;
+        self.began = word.begins();
         let packet = self.speak(side, word, &envelope, sealing);
         Some(self.wrap(side, &packet))
     }
@@ -317,6 +340,7 @@ fn destination(packet: &[u8]) -> Option<IpAddr> {
 
 /// How much is said at once: mostly little.
 fn length(dice: &mut Dice) -> usize {
-    let (least, most) = dice.weighted(&[((0, 0), 20), ((1, 64), 60), ((65, 600), 12), ((1300, 1420), 6), ((1421, 1440), 2)]);
+    let (least, most) =
+        dice.weighted(&[((0, 0), 20), ((1, 64), 60), ((65, 600), 12), ((1300, 1420), 6), ((1421, 1440), 2)]);
     dice.between(least, most) as usize
 }

@@ -217,8 +217,7 @@ mod tests {
     fn another_parser_reads_what_is_built() {
         for (from, to) in [("10.0.0.2", "10.9.9.9"), ("fd00::2", "fd99::9")] {
             let envelope = envelope(from, to);
-            let segment =
-                Segment { ports: (40000, 80), sequence: 1, acknowledgement: 2, flags: flag::SYN, length: 33 };
+            let segment = Segment { ports: (40000, 80), sequence: 1, acknowledgement: 2, flags: flag::SYN, length: 33 };
             let bytes = tcp(&envelope, &segment, Sealing::Right);
             let read = etherparse::PacketHeaders::from_ip_slice(&bytes).unwrap();
             let Some(etherparse::TransportHeader::Tcp(header)) = &read.transport else { panic!("{read:?}") };

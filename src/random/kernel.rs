@@ -83,7 +83,8 @@ fn build(mtu: [u32; 2]) -> io::Result<()> {
     for family in [Family::V4, Family::V6] {
         lines.push(format!("addr add {} dev lo", lab::vip(family, 0)));
         let mut known = |neighbour: lab::Neighbour, name: &str| {
-            lines.push(format!("neigh replace {} lladdr {} nud permanent dev {name}", neighbour.address, neighbour.mac));
+            lines
+                .push(format!("neigh replace {} lladdr {} nud permanent dev {name}", neighbour.address, neighbour.mac));
         };
         (1..=lab::CLIENTS).for_each(|number| known(lab::client(family, number), LINKS[0]));
         (1..=lab::SERVERS).for_each(|number| known(lab::server(family, number), LINKS[1]));
@@ -95,8 +96,7 @@ fn build(mtu: [u32; 2]) -> io::Result<()> {
     ip(&lines)?;
     for name in LINKS {
         // What a device cannot be asked for stays as it is.
-        run(Command::new("ethtool").args(["-K", name, "tx", "off", "tso", "off", "gso", "off", "gro", "off"]))
-            .ok();
+        run(Command::new("ethtool").args(["-K", name, "tx", "off", "tso", "off", "gso", "off", "gro", "off"])).ok();
     }
     write("net/ipv4", "", "ip_forward", "1")?;
     write("net/ipv6/conf", "all", "forwarding", "1")?;
@@ -130,11 +130,7 @@ fn ip(lines: &[String]) -> io::Result<()> {
 fn run(command: &mut Command) -> io::Result<Said> {
     let output = command.stdin(Stdio::null()).output()?;
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Ok(Said {
-        status: output.status.code().unwrap_or(-1),
-        stdout: text(output.stdout),
-        stderr: text(output.stderr),
-    })
+    Ok(Said { status: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) })
 }
 
 fn open(name: &str) -> io::Result<Peer> {
@@ -160,7 +156,9 @@ fn is_chatter(frame: &[u8]) -> bool {
     match kind {
         0x0800 => false,
         // To a multicast address; or ICMPv6 about neighbours, routers and groups.
-        0x86dd => frame.get(38) == Some(&0xff) || frame.get(20) == Some(&58) && matches!(frame.get(54), Some(133..=136 | 143)),
+        0x86dd => {
+            frame.get(38) == Some(&0xff) || frame.get(20) == Some(&58) && matches!(frame.get(54), Some(133..=136 | 143))
+        }
         _ => true,
     }
 }

@@ -87,3 +87,64 @@ fn seeds(words: &[String]) -> io::Result<Vec<u64>> {
     }
     Ok(seeds)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::{self, Action, Transcript};
+
+    fn play(seed: u64) -> Transcript {
+        let mood = Mood::draw(&mut Dice::new(seed));
+        let mut world = engine::InProcess::new(mood.mtu);
+        scenario::play(seed, 120, &mut world, mood).unwrap()
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_scenario_and_what_the_engine_did_it_does_again() {
+        for seed in 1..20 {
+            let transcript = play(seed);
+            assert_eq!(format!("{transcript:?}"), format!("{:?}", play(seed)));
+            replay::check(&transcript).unwrap();
+        }
+    }
+
+    #[test]
+    fn whatever_there_is_comes_up() {
+        let transcripts: Vec<Transcript> = (1..120).map(play).collect();
+        let steps = || transcripts.iter().flat_map(|transcript| &transcript.steps);
+        for words in ["-s rr", "-s wrr", "-s lc", "-s wlc", "-s lblc", "-s lblcr", "-s dh", "-s sh", "-s sed", "-s nq"]
+            .iter()
+            .chain(&[
+                "-s fo", "-s ovf", "-s mh", "-o", "-M ", "-f ", "-g", "-m", "gre", "gue", "remcsum", "-x", "-Z", "-E",
+                "-D",
+            ])
+            .chain(&["--set", "-Lnc", "--stats", "--sctp-service", "-u [", ":0 -s"])
+        {
+            let is_there =
+                |action: &Action| matches!(action, Action::Ipvsadm { arguments, .. } if arguments.contains(words));
+            assert!(steps().any(|step| is_there(&step.action)), "no `{words}'");
+        }
+        // Protocol numbers of what was sent in, in either family; 0 for a fragment of IPv4.
+        for (version, protocol) in
+            [(4, 6), (4, 17), (4, 132), (4, 1), (4, 0), (6, 6), (6, 17), (6, 132), (6, 58), (6, 44)]
+        {
+            let is_there = |action: &Action| match action {
+                Action::In { frame, .. } if frame[14] >> 4 == version => match version {
+                    4 if frame[20] & 0x3f != 0 || frame[21] != 0 => protocol == 0,
+                    4 => frame[23] == protocol,
+                    _ => frame[20] == protocol,
+                },
+                _ => false,
+            };
+            assert!(steps().any(|step| is_there(&step.action)), "no IPv{version} packet of {protocol}");
+        }
+        assert!(steps().any(|step| matches!(step.action, Action::Setting { .. })));
+        assert!(steps().any(|step| matches!(step.action, Action::Mark { .. })));
+    }
+
+    #[test]
+    fn seeds_are_numbers_and_ranges() {
+        assert_eq!(seeds(&["7".into(), "10-12".into()]).unwrap(), [7, 10, 11, 12]);
+        assert!(seeds(&["x".into()]).is_err());
+    }
+}

@@ -60,7 +60,9 @@ pub struct Mood {
 
 impl Mood {
     pub fn draw(dice: &mut Dice) -> Mood {
-        let often = |dice: &mut Dice, chance: u64, least: u64, most: u64| if dice.chance(chance) { dice.between(least, most) } else { 0 };
+        let often = |dice: &mut Dice, chance: u64, least: u64, most: u64| {
+            if dice.chance(chance) { dice.between(least, most) } else { 0 }
+        };
         let mut protocols = vec![(Protocol::TCP, dice.between(1, 10)), (Protocol::UDP, dice.between(0, 6))];
         if dice.chance(35) {
             protocols.push((Protocol::SCTP, dice.between(1, 8)));
@@ -88,8 +90,7 @@ impl Mood {
 }
 
 /// All but twos, which draws lots, and which Debian does not build.
-const SCHEDULERS: [&str; 13] =
-    ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"];
+const SCHEDULERS: [&str; 13] = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh"];
 
 const PORTS: [u16; 6] = [80, 443, 53, 5060, 8080, 21];
 
@@ -250,7 +251,8 @@ impl Server {
     /// Method, weight and thresholds, for `-a` and `-e`.
     pub fn options(&self, dice: &mut Dice, mood: &Mood) -> String {
         let mut words = self.method.clone();
-        let weight = dice.weighted(&[(1, 30), (2, 12), (3, 10), (4, 6), (6, 5), (0, 12), (10, 3), (100, 2), (65535, 1)]);
+        let weight =
+            dice.weighted(&[(1, 30), (2, 12), (3, 10), (4, 6), (6, 5), (0, 12), (10, 3), (100, 2), (65535, 1)]);
         words.push_str(&format!(" -w {weight}"));
         if dice.chance(mood.thresholds) {
             let upper = dice.between(1, 6);

@@ -17,7 +17,10 @@ use crate::wire::frame::ETHERNET_LENGTH;
 /// How many conversations are remembered at once.
 const FLOWS: usize = 40;
 
-/// The first seed of a port range that no other client uses.
+/// A few ticks of a kernel's, in milliseconds.
+const TICKS: u64 = 12;
+
+/// The first of a port range that no other client uses.
 const FIRST_PORT: u64 = 40_000;
 
 /// Plays the scenario of a seed.
@@ -56,6 +59,7 @@ struct Play<'w> {
 
 impl Play<'_> {
     fn prepare(&mut self) -> io::Result<()> {
+        self.stage.note("FTP is not helped");
         if self.mood.many_vips || self.mood.marks {
             for &family in self.mood.families {
                 for number in 1..=lab::VIPS {
@@ -119,7 +123,13 @@ impl Play<'_> {
             Kind::Control => self.change(),
             Kind::Setting => self.change_setting(),
             Kind::Pause => {
-                let (least, most) = self.dice.weighted(&[((10, 900), 4), ((1000, 10_000), 4), ((10_000, 70_000), 3), ((70_000, 400_000), 1), ((900_000, 1_300_000), 1)]);
+                let (least, most) = self.dice.weighted(&[
+                    ((10, 900), 4),
+                    ((1000, 10_000), 4),
+                    ((10_000, 70_000), 3),
+                    ((70_000, 400_000), 1),
+                    ((900_000, 1_300_000), 1),
+                ]);
                 self.pause(least, most)
             }
             Kind::Look => self.look(),
@@ -145,7 +155,7 @@ impl Play<'_> {
             let target = self.target();
             let (link, frame) = trouble::stray(&mut self.dice, target);
             self.stage.send(link, frame)?;
-            return Ok(());
+            return self.stage.pass(TICKS);
         }
         if roll < errors + oddities + fragments {
             return self.in_pieces();
@@ -167,8 +177,12 @@ impl Play<'_> {
                 // No link carries that.
                 return Ok(());
             }
+            let replaces = self.flows[index].may_replace();
             let out = self.stage.send(link, frame)?;
             self.flows[index].observe(&out);
+            if replaces {
+                self.stage.pass(TICKS)?;
+            }
         }
         Ok(())
     }

@@ -90,6 +90,12 @@ impl<'w> Stage<'w> {
         Ok(())
     }
 
+    /// Says what the lab is like.
+    pub fn note(&mut self, text: &str) {
+        let at = self.now();
+        self.note_down(at, Action::Note(text.to_owned()));
+    }
+
     pub fn connections(&mut self) -> io::Result<Vec<Entry>> {
         self.world.connections()
     }

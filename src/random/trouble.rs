@@ -37,7 +37,9 @@ pub fn error(flow: &Flow, dice: &mut Dice, mood: &Mood) -> Option<(usize, Vec<u8
     };
     let mtu = dice.pick(&[1300u32, 1400, 1480]);
     let (kind, code, rest) = match family {
-        Family::V4 => dice.pick(&[(3, 1, 0), (3, 3, 0), (3, 4, mtu), (3, 13, 0), (11, 0, 0), (11, 1, 0), (4, 0, 0), (12, 0, 0)]),
+        Family::V4 => {
+            dice.pick(&[(3, 1, 0), (3, 3, 0), (3, 4, mtu), (3, 13, 0), (11, 0, 0), (11, 1, 0), (4, 0, 0), (12, 0, 0)])
+        }
         Family::V6 => dice.pick(&[(1, 0, 0), (1, 4, 0), (2, 0, mtu), (3, 0, 0), (4, 1, 6), (1, 1, 0)]),
     };
     let sealing = if dice.chance(mood.oddities / 4) { Sealing::Wrong } else { Sealing::Right };
@@ -74,11 +76,24 @@ pub fn stray(dice: &mut Dice, target: (Protocol, IpAddr, u16)) -> (usize, Vec<u8
         dont_fragment: dice.chance(30),
     };
     let own_port = dice.pick(&[33000, 33001, 20, 0]);
-    let segment = |flags: u8, length: usize, ports: (u16, u16)| Segment { ports, sequence: 77, acknowledgement: 88, flags, length };
+    let segment = |flags: u8, length: usize, ports: (u16, u16)| Segment {
+        ports,
+        sequence: 77,
+        acknowledgement: 88,
+        flags,
+        length,
+    };
     let packet = match dice.between(0, 7) {
         // What begins nothing: the host answers, or nobody.
         0 => {
-            let flags = dice.pick(&[flag::ACK, flag::FIN | flag::ACK, flag::RST, flag::PSH | flag::ACK, 0, flag::SYN | flag::ACK]);
+            let flags = dice.pick(&[
+                flag::ACK,
+                flag::FIN | flag::ACK,
+                flag::RST,
+                flag::PSH | flag::ACK,
+                0,
+                flag::SYN | flag::ACK,
+            ]);
             frames::tcp(&envelope, &segment(flags, dice.pick(&[0, 5]), (33000, port)), Sealing::Right)
         }
         // A port that nobody serves.
