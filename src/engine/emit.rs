@@ -2,6 +2,7 @@
 
 use crate::base::{Address, Family, Prefix, Tick};
 use crate::table::{NextHop, RouteKind};
+use crate::wire::Dissected;
 use crate::wire::checksum::{Checksum, Sum};
 use crate::wire::dissect::dissect_quoted;
 use crate::wire::frame::ETHERNET_LENGTH;
@@ -90,9 +91,14 @@ impl Engine {
             _ => None,
         };
         let Some(length) = self.send_error(now, parts.family, parts.source, own, offending, complaint) else { return };
-        // The host's own errors pass the balancer as well: those about a connection whose real
-        // server answers in the VIP's name count as its replies.
-        if let Some(ends) = ends(parts)
+        self.count_own_error(parts, length);
+    }
+
+    /// The host's own errors pass the balancer as well: those about a connection whose real server
+    /// answers in the VIP's name count as its replies.
+    fn count_own_error(&mut self, parts: &Dissected, length: usize) {
+        if self.services.serves(parts.family)
+            && let Some(ends) = ends(parts)
             && let Some(id) = self.connections.find_reply(parts.family, ends.protocol, ends.destination, ends.source)
         {
             let destination = self.connections.get(id).and_then(|connection| connection.destination);
@@ -104,7 +110,10 @@ impl Engine {
     pub(super) fn tell_reassembly_time(&mut self, now: Tick, family: Family, first: &[u8]) {
         let Ok(parts) = dissect_quoted(family, first) else { return };
         let own = self.speaks_for(family, parts.destination).then_some(parts.destination);
-        self.send_error(now, family, parts.source, own, Offending::from(first), Complaint::ReassemblyTime);
+        let offending = Offending::from(first);
+        if let Some(length) = self.send_error(now, family, parts.source, own, offending, Complaint::ReassemblyTime) {
+            self.count_own_error(&parts, length);
+        }
     }
 
     /// Whether errors may come from `address`: the host's own, a service's, or one that a mark rule

@@ -60,7 +60,7 @@ impl Engine {
             .map(|(id, _)| id)
             .collect();
         for id in gone {
-            self.forget(id, End::Forced);
+            self.forget(id, End::Orphaned);
         }
     }
 }

@@ -13,6 +13,7 @@ use super::classify::Seen;
 use super::emit::Complaint;
 use super::options6::{self, Judgement};
 use super::related::is_icmp;
+use super::track::Sender;
 use super::verdict::{DropReason, Egress, PassReason, Verdict};
 
 /// Protocols that a stack leaves unanswered although it does not speak them.
@@ -54,7 +55,7 @@ impl Engine {
                 true
             }
             _ if is_icmp(parts) => self.answer_echo(frame, seen),
-            Protocol::TCP => self.answer_segment(frame, seen),
+            Protocol::TCP => self.answer_segment(now, frame, seen, reason),
             Protocol::UDP => {
                 if !udp_is_sound(frame, parts) {
                     return Verdict::Pass(reason);
@@ -97,14 +98,19 @@ impl Engine {
         verdict == Verdict::Consumed
     }
 
-    fn answer_segment(&mut self, frame: &Frame, seen: &Seen) -> bool {
+    fn answer_segment(&mut self, now: Tick, frame: &Frame, seen: &Seen, reason: PassReason) -> bool {
         let parts = &seen.parts;
         let Some(hop) = self.way_to(parts.family, parts.source) else { return false };
         let egress = Egress { link: hop.link, family: parts.family, next_hop: hop.address };
         let Some(out) = self.outbox.push(egress, RESET_LENGTH) else { return false };
         match reset(frame.packet(), frame.offload.checksum, out) {
             Ok(length) => {
+                let segment: [u8; tcp::LENGTH] = out[..length].last_chunk().copied().unwrap_or_default();
                 self.outbox.shorten_last(length);
+                // What a server of the host's own answers is looked after with its packet.
+                if reason != PassReason::Local {
+                    self.note_own_reset(now, parts, &segment, length);
+                }
                 true
             }
             Err(_) => {
@@ -112,6 +118,20 @@ impl Engine {
                 false
             }
         }
+    }
+
+    /// The host's own resets pass the balancer as well: a connection whose server answers in the
+    /// virtual address's name, and that was about to end, is closed by them instead.
+    fn note_own_reset(&mut self, now: Tick, parts: &Dissected, segment: &[u8], length: usize) {
+        if !self.services.serves(parts.family) {
+            return;
+        }
+        let (own, client) = ((parts.destination, parts.destination_port()), (parts.source, parts.source_port()));
+        let Some(id) = self.connections.find_reply(parts.family, parts.protocol, own, client) else { return };
+        let destination = self.connections.get(id).and_then(|connection| connection.destination);
+        self.count_packet(destination, Sender::Server, length);
+        self.follow(id, Sender::Server, segment);
+        self.touch(now, id);
     }
 }
 

@@ -77,7 +77,7 @@ impl Engine {
     /// for the host's stack.
     pub(super) fn input_icmp(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
         if !self.services.serves(seen.parts.family) {
-            self.note_path_of_ipv6(now, frame, seen);
+            self.note_path_of_udp(now, frame, seen);
             return self.leave_to_host(now, frame, seen, PassReason::NotFirst, Kept::No);
         }
         if let Some(verdict) = self.tunnel_error(now, frame, seen) {

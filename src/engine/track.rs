@@ -119,8 +119,13 @@ impl Engine {
         let Some(controller) = self.connections.get_mut(id) else { return };
         controller.controls = controller.controls.saturating_sub(1);
         let assured = controller.is_template() && controller.state & proto::TEMPLATE_ASSURED != 0;
-        if reason == End::Forced && controller.controls == 0 && !assured {
-            self.forget(id, End::Forced);
+        let goes_too = match reason {
+            End::Expired => false,
+            End::Forced => !assured,
+            End::Orphaned => true,
+        };
+        if goes_too && controller.controls == 0 {
+            self.forget(id, reason);
         }
     }
 
@@ -136,9 +141,11 @@ impl Engine {
 pub(super) enum End {
     /// Its time ran out.
     Expired,
-    /// It was dropped to make room, or because its destination is gone: a controller that is
-    /// no longer needed goes with it.
+    /// It was dropped to make room: a controller that is no longer needed goes with it, but for a
+    /// template that is assured.
     Forced,
+    /// Its destination is gone: a controller that is no longer needed goes with it.
+    Orphaned,
 }
 
 /// Moves a connection between its destination's active and inactive ones.

@@ -111,7 +111,7 @@ impl Engine {
         }
         let at = seen.parts.transport + icmp::LENGTH;
         let Some((inside, id)) = self.inside_of(frame.packet(), at) else {
-            self.note_path_of_ipv6(now, frame, seen);
+            self.note_path_of_udp(now, frame, seen);
             return None;
         };
         if !checksum_is_right(frame, &seen.parts) {
@@ -158,9 +158,10 @@ impl Engine {
         Some(self.path_mtus.learn(now, Family::V4, server, mtu, link))
     }
 
-    /// Of a GUE tunnel that carries IPv6 the path is learned, and nobody is told: the host's UDP
-    /// learns it, with IPv4 services or without.
-    pub(super) fn note_path_of_ipv6(&mut self, now: Tick, frame: &Frame, seen: &Seen) {
+    /// What the balancer has no use for, the host's UDP has: it learns the path of whatever this host
+    /// sent, a GUE tunnel's packet that carries IPv6, or that is quoted without the one inside, or
+    /// whose connection has gone. Nobody is told.
+    pub(super) fn note_path_of_udp(&mut self, now: Tick, frame: &Frame, seen: &Seen) {
         let at = seen.parts.transport + icmp::LENGTH;
         if seen.parts.family != Family::V4 {
             return;
@@ -169,9 +170,13 @@ impl Engine {
         let Some(&[icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED, _, _, a, b, c, d]) = message.first_chunk() else {
             return;
         };
-        let Some(quoted) = self.tunnel_at(frame.packet(), at) else { return };
-        if quoted.kind == TunnelKind::Gue && quoted.carries == Protocol::IPV6 && checksum_is_right(frame, &seen.parts) {
-            self.learn_path(now, quoted.server, [a, b, c, d]);
+        let Some(quoted) = frame.packet().get(at..) else { return };
+        let Ok(outer) = dissect_quoted(Family::V4, quoted) else { return };
+        let is_own = outer.protocol == Protocol::UDP
+            && quoted.len() >= outer.transport + udp::LENGTH
+            && self.network.is_local(Family::V4, outer.source);
+        if is_own && checksum_is_right(frame, &seen.parts) {
+            self.learn_path(now, outer.destination, [a, b, c, d]);
         }
     }
 
@@ -196,7 +201,7 @@ impl Engine {
             _ => Port::ANY,
         };
         let known = self.services.has_tunnel(Family::V4, outer.destination, kind, port);
-        known.then_some(QuotedTunnel { kind, carries, server: outer.destination, length: outer.transport + shim })
+        known.then_some(QuotedTunnel { carries, server: outer.destination, length: outer.transport + shim })
     }
 
     /// The packet inside the tunnel's packet that begins at `at`, and its connection.
@@ -219,7 +224,6 @@ impl Engine {
 
 /// What was found of a tunnel in front of a quoted packet.
 struct QuotedTunnel {
-    kind: TunnelKind,
     /// The protocol number of what is inside, as IPIP has it.
     carries: Protocol,
     server: Address,

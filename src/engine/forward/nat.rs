@@ -92,6 +92,9 @@ pub fn rewrite_error(frame: &mut Frame, parts: &Dissected, inner: &Quoted, end: 
     };
     let message = &mut packet[parts.transport..parts.length];
     message[icmp::CHECKSUM..icmp::CHECKSUM + 2].fill(0);
-    pseudo.add_bytes(message).checksum().write(message, icmp::CHECKSUM);
+    let sum = pseudo.add_bytes(message).checksum();
+    // The kernel finishes ICMPv6 as it does UDP: it never writes a zero.
+    let sum = if parts.family == Family::V6 { sum.not_zero() } else { sum };
+    sum.write(message, icmp::CHECKSUM);
     frame.offload.checksum = crate::wire::offload::Completion::Complete;
 }

@@ -121,6 +121,68 @@ fn a_connection_counts_for_the_service_that_took_it() {
     assert_eq!((tally(any), tally(ftp)), ((1, 2), (1, 0)));
 }
 
+/// What the host itself says about a connection whose server answers in the virtual address's name
+/// counts as that server's answer: also that pieces never became whole.
+#[test]
+fn a_complaint_about_missing_pieces_counts() {
+    let mut world = World::new();
+    let key = service(Protocol::UDP, "10.9.9.9", 53);
+    world.serve(key, ("172.16.0.11", 53), ForwardingMethod::DirectRouting);
+    let whole = Packet::new(end("10.0.0.2", 40000), end("10.9.9.9", 53), Upper::Udp).may_fragment();
+    world.request(&whole.clone().bytes());
+    world.request(&first_piece(&whole.filled(1000).bytes(), 504));
+    world.pass(40_000);
+    assert_eq!(world.drain().len(), 1);
+    let tally = world.engine.service(&key).unwrap().tally;
+    assert_eq!((tally.out_packets, tally.out_bytes), (1, 20 + 8 + 524));
+}
+
+/// A connection that was about to end as its client begins anew, when nobody takes the new one: the
+/// host's reset closes it, and it lives on for as long as closed ones do.
+#[test]
+fn the_hosts_reset_closes_what_was_about_to_end() {
+    let mut world = World::new();
+    world.set("conn_reuse_mode", 2);
+    let (web, other) = (service(Protocol::TCP, "10.9.9.9", 80), service(Protocol::TCP, "10.9.9.9", 81));
+    world.serve(web, ("172.16.0.11", 80), ForwardingMethod::DirectRouting);
+    world.apply(Change::AddService { key: other, config: service_config(&other) });
+    let (client, vip) = (end("10.0.0.2", 40000), end("10.9.9.9", 80));
+    for flags in [SYN, ACK, Upper::Tcp(0x11)] {
+        world.request(&Packet::new(client, vip, flags).bytes());
+    }
+    world.apply(Change::DeleteService { key: web });
+    let answer = world.request(&Packet::new(client, vip, SYN).bytes());
+    assert_eq!(answer.only().packet[20 + 13], 0x14, "a reset");
+    for (after, there) in [(1000, 1), (8000, 1), (2000, 0)] {
+        world.pass(after);
+        assert_eq!(world.engine.connections_page(world.now, 0, 10).0.len(), there, "after {after} more");
+    }
+}
+
+/// The checksum of a translated ICMPv6 error is never zero.
+#[test]
+fn a_translated_error_has_no_checksum_of_zero() {
+    let mut world = World::new();
+    world.serve(service(Protocol::UDP, "fd99::9", 53), ("fd01::11", 53), MASQUERADING);
+    let (client, server) = (end("fd00::2", 40000), end("fd01::11", 53));
+    let request = world.request(&Packet::new(client, end("fd99::9", 53), Upper::Udp).bytes());
+    let quoted = request.only().packet.clone();
+    let mut all_ones = 0;
+    for rest in 0..=u16::MAX {
+        let mut message = vec![3, 0, 0, 0, 0, 0];
+        message.extend(rest.to_be_bytes());
+        message.extend(&quoted);
+        let pseudo = checksum::pseudo_header(server.0.into(), client.0.into(), 58, message.len());
+        pseudo.add_bytes(&message).checksum().write(&mut message, 2);
+        let packet = Packet { payload: message, ..Packet::new(server, client, Upper::Other(58)) }.bytes();
+        let sent = world.reply(&packet);
+        let field = &sent.only().packet[42..44];
+        assert_ne!(field, [0, 0], "with {rest}");
+        all_ones += usize::from(field == [0xff, 0xff]);
+    }
+    assert!(all_ones > 0);
+}
+
 /// The first fragment of an IPv4 packet, with so many bytes of data.
 fn first_piece(packet: &[u8], length: usize) -> Vec<u8> {
     let mut piece = packet[..20 + length].to_vec();
