@@ -39,20 +39,27 @@ fn longest(entry: &Entry) -> u64 {
     usual.max(entry.left + 1)
 }
 
-/// Spans of milliseconds from now in which something may or may not have ended.
-fn spans(entries: &[Entry]) -> Vec<(u64, u64)> {
+/// Milliseconds from now in which something may or may not have ended.
+struct Span {
+    from: u64,
+    to: u64,
+    is_template: bool,
+}
+
+fn spans(entries: &[Entry]) -> Vec<Span> {
     let mut spans = Vec::new();
     let last = entries.iter().map(|entry| entry.left).max().unwrap_or(0);
     for entry in entries {
         let from = (entry.left * 1000).saturating_sub(SLACK);
         let to = (entry.left + 1) * 1000 + lateness(longest(entry)) + SLACK;
-        spans.push((from, to));
+        spans.push(Span { from, to, is_template: entry.is_template });
         // A template whose connections are still there gets another minute, and so on.
         if entry.is_template {
             let mut late = lateness(longest(entry));
             for round in 1..=(last / 60 + 2) {
                 late += lateness(60);
-                spans.push((from + round * 60_000, (entry.left + 1 + round * 60) * 1000 + late + SLACK));
+                let to = (entry.left + 1 + round * 60) * 1000 + late + SLACK;
+                spans.push(Span { from: from + round * 60_000, to, is_template: true });
             }
         }
     }
@@ -61,13 +68,22 @@ fn spans(entries: &[Entry]) -> Vec<(u64, u64)> {
 
 /// Whether something may end any moment, or may have.
 pub fn is_delicate(entries: &[Entry]) -> bool {
-    spans(entries).iter().any(|&(from, _)| from < 2 * SLACK)
+    spans(entries).iter().any(|span| span.from < 2 * SLACK)
 }
 
 /// A pause between two lengths, or of more, after which everything is decided again.
 pub fn pause(dice: &mut Dice, entries: &[Entry], least: u64, most: u64) -> u64 {
     let spans = spans(entries);
-    let is_good = |length: u64| spans.iter().all(|&(from, to)| length + 2 * SLACK < from || length > to);
+    // A template that rings about when its last connection does may go, or get another minute. From
+    // the first such pair on nothing is sure, until all that has long gone.
+    let (templates, others): (Vec<&Span>, Vec<&Span>) = spans.iter().partition(|span| span.is_template);
+    let meets = |template: &&&Span| others.iter().any(|other| template.from < other.to && other.from < template.to);
+    let undecided = templates.iter().filter(meets).map(|template| template.from).min().unwrap_or(u64::MAX);
+    let settled = spans.iter().map(|span| span.to).max().unwrap_or(0) + 70_000;
+    let is_good = |length: u64| {
+        spans.iter().all(|span| length + 2 * SLACK < span.from || length > span.to)
+            && !(length > undecided && length < settled)
+    };
     let mut most = most;
     for attempt in 0..200 {
         let length = dice.between(least, most);
@@ -78,7 +94,7 @@ pub fn pause(dice: &mut Dice, entries: &[Entry], least: u64, most: u64) -> u64 {
             most = most * 2 + 1000;
         }
     }
-    spans.iter().map(|&(_, to)| to).max().unwrap_or(0).max(least) + 1
+    settled.max(least)
 }
 
 #[cfg(test)]

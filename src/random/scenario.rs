@@ -9,7 +9,7 @@ use super::pace;
 use super::plan::{self, Mood, RULES, Service};
 use super::stage::Stage;
 use super::trouble;
-use super::world::World;
+use super::world::{Entry, World};
 use crate::base::{Family, Protocol};
 use crate::replay::Transcript;
 use crate::wire::frame::ETHERNET_LENGTH;
@@ -36,6 +36,7 @@ pub fn play(seed: u64, frames: usize, world: &mut dyn World, mood: Mood) -> io::
         former: Vec::new(),
         flows: Vec::new(),
         identification: 1,
+        incomplete: Vec::new(),
     };
     play.prepare()?;
     while play.stage.frames() < frames {
@@ -55,6 +56,8 @@ struct Play<'w> {
     former: Vec<Service>,
     flows: Vec<Flow>,
     identification: u32,
+    /// When the kernel gives up datagrams that may lack a piece.
+    incomplete: Vec<u64>,
 }
 
 impl Play<'_> {
@@ -92,7 +95,7 @@ impl Play<'_> {
     }
 
     fn step(&mut self) -> io::Result<()> {
-        let entries = self.stage.connections()?;
+        let entries = self.entries()?;
         if pace::is_delicate(&entries) {
             return self.pause(0, 3000);
         }
@@ -136,9 +139,23 @@ impl Play<'_> {
         }
     }
 
+    /// Whatever ends by a timer: connections, and datagrams that lack a piece.
+    fn entries(&mut self) -> io::Result<Vec<Entry>> {
+        let now = self.stage.now();
+        let mut entries = self.stage.connections()?;
+        self.incomplete.retain(|&ends| ends + 5000 > now);
+        entries.extend(self.incomplete.iter().map(|ends| Entry {
+            protocol: "UDP".to_owned(),
+            state: "SYN_RECV".to_owned(),
+            left: ends.saturating_sub(now) / 1000,
+            is_template: false,
+        }));
+        Ok(entries)
+    }
+
     /// Lets time pass, and what had to end in it ends.
     fn pause(&mut self, least: u64, most: u64) -> io::Result<()> {
-        let entries = self.stage.connections()?;
+        let entries = self.entries()?;
         let length = pace::pause(&mut self.dice, &entries, least, most);
         self.stage.pass(length)
     }
@@ -229,6 +246,8 @@ impl Play<'_> {
         }
         let index = self.dice.between(0, self.flows.len() as u64 - 1) as usize;
         self.identification += 1;
+        let patience = if self.flows[index].family == Family::V4 { 30_000 } else { 60_000 };
+        self.incomplete.push(self.stage.now() + patience);
         if let Some(pieces) = trouble::pieces(&self.flows[index], &mut self.dice, self.identification) {
             for (link, frame) in pieces {
                 let out = self.stage.send(link, frame)?;
@@ -342,7 +361,9 @@ impl Play<'_> {
     }
 
     fn delete_service(&mut self, index: usize) -> io::Result<()> {
-        // Its servers may come back, but then it is another service.
+        // Its servers may come back, but then it is another service, and their counters begin anew
+        // from what was shown last.
+        self.pause(4500, 9000)?;
         let now = self.stage.now();
         let mut service = self.services.swap_remove(index);
         self.stage.ipvsadm(&format!("-D {}", service.words()))?;

@@ -51,8 +51,15 @@ pub fn error(flow: &Flow, dice: &mut Dice, mood: &Mood) -> Option<(usize, Vec<u8
 fn quote<'a>(packet: &'a [u8], dice: &mut Dice) -> &'a [u8] {
     let header = if packet[0] >> 4 == 4 { usize::from(packet[0] & 15) * 4 } else { 40 };
     let most = if packet[0] >> 4 == 4 { 548 } else { 1232 };
-    let length = dice.pick(&[header + 8, header + 8, header + 28, most]);
+    // A tunnel's error is of use with the packet inside it.
+    let least = if is_tunnel(packet) { header + 60 } else { header + 8 };
+    let length = dice.pick(&[least, least, least + 20, most]);
     &packet[..length.min(packet.len())]
+}
+
+/// Whether the director made the packet: a tunnel's outer one.
+fn is_tunnel(packet: &[u8]) -> bool {
+    [Family::V4, Family::V6].iter().any(|&family| source(packet) == Some(lab::director(family, 1)))
 }
 
 fn source(packet: &[u8]) -> Option<IpAddr> {
