@@ -3,7 +3,8 @@
 //! - [`world`]: an engine on a small network, and [`packet`]: the packets that are put into it.
 //! - [`sound`]: a second, independent parser that judges what comes out.
 //! - `reasons`, `offloads`: tables of single frames; `anything`, `counters`, `nat`: properties;
-//!   `ftp`: sessions; `synchronisation`: what one engine tells another; `defences`: what floods lead to.
+//!   `ftp`: sessions; `synchronisation`: what one engine tells another; `defences`: what floods lead to;
+//!   `local_server`: servers of the host itself.
 //! - [`fuzz`]: whatever bytes ask for, changes and time included.
 
 // Fuzzing needs the world and the second parser, not every kind of packet that tests have.
@@ -18,6 +19,8 @@ mod defences;
 #[cfg(test)]
 mod ftp;
 pub mod fuzz;
+#[cfg(test)]
+mod local_server;
 #[cfg(test)]
 mod nat;
 #[cfg(test)]
