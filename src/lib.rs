@@ -127,6 +127,7 @@
 //! | super-frame | a frame of many segments that the sender's hardware was to cut |
 //! | virtual MAC | the Ethernet address that belongs to the director's own addresses, so that the kernel takes frames to it for another host's |
 //! | guard | the nftables table that keeps the kernel from what the director handles |
+//! | host link | the TUN device by which packets are handed to this host's own stack, where that is their real server |
 //! | owned address | one that the director answers ARP and neighbour discovery for: VIPs the host does not have, gateways |
 //! | hop, next hop | the neighbour that a packet is sent to, and how to reach it |
 //! | verdict | what the engine decides about a frame: transmit, consumed, pass (not ours), drop |

@@ -159,9 +159,15 @@ impl Engine {
         }
     }
 
-    /// The way to somebody who sent us a packet.
+    /// The way to somebody who sent us a packet; for this host's own stack, where it answers by a
+    /// link, that link.
     pub(super) fn way_to(&mut self, family: Family, address: Address) -> Option<NextHop> {
-        self.routes.next_hop(&self.network, family, address).filter(|hop| hop.kind == RouteKind::Unicast)
+        let hop = self.routes.next_hop(&self.network, family, address)?;
+        match (hop.kind, self.network.host()) {
+            (RouteKind::Unicast, _) => Some(hop),
+            (RouteKind::Local, Some(host)) if host.answers => Some(NextHop { link: host.link, ..hop }),
+            _ => None,
+        }
     }
 }
 

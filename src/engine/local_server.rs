@@ -1,15 +1,19 @@
 //! Real servers that are this host itself.
 //!
 //! The kernel's balancer hands a client's packet, translated where it masquerades, to the stack it
-//! is a part of. Nothing outside a kernel can do the same with a packet that was rewritten: beside
-//! a kernel such packets are dropped ([`DropReason::LocalServer`]), and those that need no
-//! rewriting are left to it. Where nobody else is there, the answers that this engine gives in a
-//! stack's place are what the server answers, and come back translated.
+//! is a part of. Beside a kernel it goes to that kernel's stack by a link of its own, a TUN device
+//! ([`crate::table::network::HostLink`]), and what a masqueraded server answers comes back by it, as any real server's
+//! reply. Where there is no such link, a packet that was rewritten is dropped
+//! ([`DropReason::LocalServer`]), and one that needs no rewriting is left to the kernel. Where
+//! nobody else is there, the answers that this engine gives in a stack's place are what the server
+//! answers, and come back translated.
 //!
 //! ```text
-//! client ──► forward: address is our own ──► deliver ──► local::answer
+//! client ──► forward: address is our own ──► deliver ─┬─► host link ─► kernel ─► server
+//!                                               │     └─► local::answer
 //!                                               │             │ reset, unreachable
 //! client ◄── outbox ◄── virtual address, state ─┴── bring_back┘
+//! client ◄── output: translate_back ◄── host link ◄── kernel ◄── server
 //! ```
 
 use crate::base::{ConnectionId, Tick};
@@ -22,7 +26,7 @@ use super::classify::{Seen, Target};
 use super::forward::nat;
 use super::related::{is_icmp, quoted};
 use super::track::Sender;
-use super::verdict::{DropReason, PassReason, Verdict};
+use super::verdict::{DropReason, Egress, PassReason, Verdict};
 use super::{Engine, HostStack};
 
 impl Engine {
@@ -43,7 +47,14 @@ impl Engine {
             return Verdict::Drop(DropReason::LocalBoundary);
         }
         if self.host_stack == HostStack::Beside {
-            return if masquerades { Verdict::Drop(DropReason::LocalServer) } else { Verdict::Pass(PassReason::Local) };
+            return match self.network.host() {
+                Some(host) if host.answers || !masquerades => {
+                    let next_hop = if masquerades { connection.destination_address } else { seen.parts.destination };
+                    Verdict::Transmit(Egress { link: host.link, family, next_hop })
+                }
+                _ if masquerades => Verdict::Drop(DropReason::LocalServer),
+                _ => Verdict::Pass(PassReason::Local),
+            };
         }
         let Ok(parts) = dissect(family, frame.packet()) else { return Verdict::Drop(DropReason::TransportTruncated) };
         let delivered = Seen { parts, target: Target::Own, ..*seen };

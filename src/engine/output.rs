@@ -90,10 +90,12 @@ impl Engine {
         })
     }
 
-    /// Sees that TTL and size allow a packet to go on, and counts its TTL down.
+    /// Sees that TTL and size allow a packet to go on, and counts its TTL down; not that of what
+    /// this host's own stack sends, which passes its first router later.
     fn see_to(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, hop: NextHop) -> Result<(), Verdict> {
         let parts = &seen.parts;
-        if ip::ttl(parts.family, frame.packet()) <= 1 {
+        let own = self.network.is_from_host(frame.link, parts.family, parts.source);
+        if !own && ip::ttl(parts.family, frame.packet()) <= 1 {
             self.tell_sender(now, frame, seen, Complaint::TimeExceeded);
             return Err(Verdict::Drop(DropReason::TimeToLive));
         }
@@ -103,7 +105,9 @@ impl Engine {
             self.tell_sender(now, frame, seen, Complaint::TooBig(hop.mtu));
             return Err(Verdict::Drop(DropReason::TooBig));
         }
-        ip::decrement_ttl(parts.family, frame.packet_mut());
+        if !own {
+            ip::decrement_ttl(parts.family, frame.packet_mut());
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! - [`sound`]: a second, independent parser that judges what comes out.
 //! - `reasons`, `offloads`: tables of single frames; `anything`, `counters`, `nat`: properties;
 //!   `ftp`: sessions; `synchronisation`: what one engine tells another; `defences`: what floods lead to;
-//!   `found`: what random scenarios found to differ from a kernel.
+//!   `local_server`: servers of the host itself; `found`: what random scenarios found to differ.
 //! - [`fuzz`]: whatever bytes ask for, changes and time included.
 
 // Fuzzing needs the world and the second parser, not every kind of packet that tests have.
@@ -21,6 +21,8 @@ mod found;
 #[cfg(test)]
 mod ftp;
 pub mod fuzz;
+#[cfg(test)]
+mod local_server;
 #[cfg(test)]
 mod nat;
 #[cfg(test)]

@@ -104,7 +104,7 @@ reasons! {
         NoRoute = "no-route": "No route leads to the next hop; the sender was told.",
         LinkDown = "link-down": "The link towards the next hop is down or gone.",
         DirectOverTun = "direct-route-over-tun": "Direct routing needs a link layer, which a TUN device has not.",
-        LocalServer = "local-nat-server": "A masquerading real server is this host itself: its stack cannot be handed translated packets.",
+        LocalServer = "local-nat-server": "A masquerading real server is this host itself, and no way leads to its stack and back.",
         LocalBoundary = "local-boundary": "The packet would cross between this host and the network in a way that is refused.",
         Headroom = "headroom": "No room in front of the packet for a tunnel header.",
         TooLong = "too-long": "The packet would be longer than an IP packet can be.",

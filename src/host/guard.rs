@@ -14,8 +14,8 @@
 //!
 //! What goes with them: packets that a NATed real server sends through this host from its
 //! service's port, but to no connection of the director, are the director's to forward. A service
-//! of which a destination is this host itself (`Local`) is guarded too, so its packets have to be
-//! handed to the kernel by another way than the wire.
+//! of which a destination is this host itself (`Local`) is guarded too; its packets are handed
+//! to the kernel by a link that is not guarded.
 //!
 //! The rule: never a moment where half of it stands. Commands go in batches that the kernel takes
 //! as a whole; what is added comes before what is taken away. The table is owned by the guard's

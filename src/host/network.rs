@@ -38,6 +38,9 @@ use decode::{Interface, Topology};
 /// More neighbour events than this at once are not worth keeping: reading the table is cheaper.
 const MOST_EVENTS: usize = 4096;
 
+/// The interface index that the kernel gives to none.
+const NO_INTERFACE: u32 = 0;
+
 /// Which links the director serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LinkChoice {
@@ -121,6 +124,11 @@ impl Watcher {
         let mut view = view(Topology { interfaces, addresses, routes }, serving, &mut self.ids);
         accept_local(&mut view.network);
         Ok(view)
+    }
+
+    /// The number of a link that the director makes itself, whatever index the kernel gives it.
+    pub fn own_link(&mut self) -> LinkId {
+        self.ids.of(NO_INTERFACE)
     }
 
     /// Lists the kernel's neighbour table, as the events that would have built it.

@@ -20,6 +20,19 @@
 //! its own; by these marks it is undone at the end, and what a killed director left at the next
 //! start. (A device that is not persistent takes its routes along; rules stay, and lead nowhere.)
 //!
+//! [`Side::Host`] lays the same for real servers that are this host itself, whose requests a director
+//! on Ethernet links writes to a device of its own. Their answers are routed by the same rules; of
+//! their ICMP only errors are, as answers to echo requests are the host's own affair:
+//!
+//! ```text
+//! client ──► director ─► TUN ─► kernel's stack: local server
+//! client ◄── director ◄─ TUN ◄─ rule: from the local server's address and port ◄─┘
+//!
+//! ip rule   11801  from SERVER ipproto icmp dport 768-1279   lookup 11800    types 3 and 4
+//! ```
+//!
+//! (A rule's `dport` is compared with type and code where the kernel sends ICMP of its own.)
+//!
 //! Limits, by the kernel's ways:
 //! * A VIP must not be an address of this host: the local table is asked before any route.
 //! * Packets that this host generates for a VIP take the route, too, with the host's address.
@@ -27,6 +40,9 @@
 //!   replies of NATed real servers need a service of port 0, whose rule has none.
 //! * Kernels before 4.17 know no protocols and ports in rules. They leave them out, and all that
 //!   a real server sends through this host comes here; the director sends on what is not its own.
+//! * The reverse path filter asks the rules, too, with the ports as they came: where it is strict,
+//!   what clients send directly to a local server's address is dropped if it comes from the very
+//!   port that the server has, or if the rule has no port.
 //! * Rules are asked one by one: hundreds of real servers are well, tens of thousands are not.
 
 #[cfg(test)]
@@ -77,9 +93,19 @@ pub enum TunWayError {
     Kernel { doing: String, source: NetlinkError },
 }
 
+/// Whose packets are led into the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Those that the kernel would forward (`--tun`).
+    Transit,
+    /// Those of this host's own stack.
+    Host,
+}
+
 /// The way as it is laid; it goes when this value goes.
 pub struct TunWay {
     connection: Connection,
+    side: Side,
     /// The device's interface index.
     index: u32,
     vips: HashSet<Prefix>,
@@ -93,6 +119,8 @@ struct Steering {
     protocol: Protocol,
     /// Every port if 0.
     port: Port,
+    /// The first and the last ICMP type; every one if nothing.
+    types: Option<(u8, u8)>,
 }
 
 impl TunWay {
@@ -101,7 +129,7 @@ impl TunWay {
     ///
     /// # Errors
     /// Where there is no such device, or the kernel does not permit it.
-    pub fn open(device: &str) -> Result<TunWay, TunWayError> {
+    pub fn open(device: &str, side: Side) -> Result<TunWay, TunWayError> {
         let mut connection = Connection::open(NETLINK_ROUTE).map_err(|error| kernel("open netlink", error.into()))?;
         clear(&mut connection)?;
         let index = connection
@@ -114,7 +142,7 @@ impl TunWay {
             .find(|link| super::network::name_of(link) == Some(device))
             .map(|link| link.header.index)
             .ok_or_else(|| TunWayError::NoDevice(device.to_owned()))?;
-        let mut way = TunWay { connection, index, vips: HashSet::new(), steering: BTreeSet::new() };
+        let mut way = TunWay { connection, side, index, vips: HashSet::new(), steering: BTreeSet::new() };
         way.bring_up(device)?;
         way.pass_reverse_path_filter(device)?;
         for family in FAMILIES {
@@ -133,7 +161,7 @@ impl TunWay {
     /// # Errors
     /// Where the kernel refuses; what was done until then stays and is known.
     pub fn update(&mut self, vips: &HashSet<Prefix>, real_servers: &BTreeSet<Endpoint>) -> Result<(), TunWayError> {
-        let steering = steering(real_servers);
+        let steering = steering(real_servers, self.side);
         let new_steering: Vec<Steering> = steering.difference(&self.steering).copied().collect();
         let old_steering: Vec<Steering> = self.steering.difference(&steering).copied().collect();
         let new_vips: Vec<Prefix> = vips.difference(&self.vips).copied().collect();
@@ -192,8 +220,15 @@ impl TunWay {
     fn pass_reverse_path_filter(&mut self, device: &str) -> Result<(), TunWayError> {
         let address = RouteNetlinkMessage::NewAddress(self.dummy_address());
         self.change(address, NLM_F_CREATE | NLM_F_REPLACE, || format!("give {device} an address"))?;
-        let setting = format!("/proc/sys/net/ipv4/conf/{device}/rp_filter");
-        fs::write(&setting, "2").map_err(|error| kernel(format!("write {setting}"), error.into()))
+        let set = |name: &str, value: &str| {
+            let setting = format!("/proc/sys/net/ipv4/conf/{device}/{name}");
+            fs::write(&setting, value).map_err(|error| kernel(format!("write {setting}"), error.into()))
+        };
+        if self.side == Side::Host {
+            // The director tells a local server of errors in this host's own name.
+            set("accept_local", "1")?;
+        }
+        set("rp_filter", "2")
     }
 
     fn dummy_address(&self) -> AddressMessage {
@@ -268,6 +303,15 @@ impl Drop for TunWay {
     }
 }
 
+/// Clears away the rules that a killed director left.
+///
+/// # Errors
+/// Where the kernel does not permit it.
+pub fn clear_leftovers() -> Result<(), TunWayError> {
+    let mut connection = Connection::open(NETLINK_ROUTE).map_err(|error| kernel("open netlink", error.into()))?;
+    clear(&mut connection)
+}
+
 /// Removes every rule and route that carries the marks of this way.
 fn clear(connection: &mut Connection) -> Result<(), TunWayError> {
     for family in FAMILIES {
@@ -328,20 +372,21 @@ fn is_own_rule(rule: &RuleMessage) -> bool {
 }
 
 /// What real servers send that is for the director: from their service's port, and ICMP about it.
-fn steering(real_servers: &BTreeSet<Endpoint>) -> BTreeSet<Steering> {
-    real_servers
-        .iter()
-        .flat_map(|&Endpoint { address, protocol, port }| {
-            let icmp = match Family::of(&address) {
-                Family::V4 => Protocol::ICMP,
-                Family::V6 => Protocol::ICMPV6,
-            };
-            [
-                Steering { source: address, protocol, port },
-                Steering { source: address, protocol: icmp, port: Port::ANY },
-            ]
-        })
-        .collect()
+fn steering(real_servers: &BTreeSet<Endpoint>, side: Side) -> BTreeSet<Steering> {
+    let mut steering = BTreeSet::new();
+    for &Endpoint { address, protocol, port } in real_servers {
+        let (icmp, errors): (_, &[(u8, u8)]) = match Family::of(&address) {
+            Family::V4 => (Protocol::ICMP, &[(3, 4), (11, 12)]),
+            Family::V6 => (Protocol::ICMPV6, &[(1, 4)]),
+        };
+        steering.insert(Steering { source: address, protocol, port, types: None });
+        let every = Steering { source: address, protocol: icmp, port: Port::ANY, types: None };
+        match side {
+            Side::Transit => drop(steering.insert(every)),
+            Side::Host => steering.extend(errors.iter().map(|&types| Steering { types: Some(types), ..every })),
+        }
+    }
+    steering
 }
 
 fn steering_rule(steered: &Steering) -> RuleMessage {
@@ -354,6 +399,10 @@ fn steering_rule(steered: &Steering) -> RuleMessage {
     if !steered.port.is_any() {
         let range = RulePortRange { start: steered.port.0, end: steered.port.0 };
         rule.attributes.push(RuleAttribute::SourcePortRange(range));
+    }
+    if let Some((first, last)) = steered.types {
+        let range = RulePortRange { start: u16::from_be_bytes([first, 0]), end: u16::from_be_bytes([last, u8::MAX]) };
+        rule.attributes.push(RuleAttribute::DestinationPortRange(range));
     }
     rule
 }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! control thread: server ─┬─ Director ── Workers (mailboxes) ── worker threads
-//!                         └─ Surroundings: links, addresses, guard (Keeper)
+//!                         └─ Surroundings: links, addresses, guard (Keeper), local servers
 //! ```
 
 mod keeper;
 mod listener;
+mod local_servers;
 mod options;
 mod permit;
 mod server;

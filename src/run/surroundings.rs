@@ -16,7 +16,7 @@ use crate::host::membership::{Group, Membership};
 use crate::host::network::{LinkChoice, Serving, View, Watcher};
 use crate::host::posture::{Forwarding, Posture, Refusal};
 use crate::host::responder::{Owned, Role};
-use crate::host::tunway::TunWay;
+use crate::host::tunway::{self, Side, TunWay};
 use crate::host::virtual_mac::VirtualMac;
 use crate::port::af_packet::fanout::{Coverage, FlowHash, FlowKey, Role as LinkRole, Steering};
 use crate::port::af_packet::filter::{LinkFilter, solicited_node};
@@ -27,6 +27,7 @@ use crate::table::{Link, Network};
 use crate::worker::{Message, Way};
 
 use super::keeper::{self, Keeper};
+use super::local_servers::{LocalServers, Wanted};
 use super::options::Options;
 use super::workers::Workers;
 
@@ -49,6 +50,10 @@ pub struct Surroundings {
     virtual_prefixes: Vec<Prefix>,
     /// The routes and rules that lead packets into the TUN device.
     tun_way: Option<TunWay>,
+    /// The way to real servers that are this host itself, where Ethernet links are served.
+    local_servers: LocalServers,
+    /// The same where packets come by TUN: whether some are masqueraded; nothing where there are none.
+    local_by_tun: Option<bool>,
     /// The groups in which owned IPv6 addresses are asked for.
     membership: Membership,
     /// How the kernel is kept from each address, or why not.
@@ -76,6 +81,7 @@ impl Surroundings {
         };
         let serving = Serving { links, virtual_mac: None };
         let view = watcher.read(&serving).map_err(io::Error::other)?;
+        let own_link = watcher.own_link();
         Ok(Surroundings {
             watcher,
             serving,
@@ -91,6 +97,8 @@ impl Surroundings {
                 .map(|workers| FlowHash { workers, key: FlowKey::Address, seed: seed as u32 }),
             virtual_prefixes: Vec::new(),
             tun_way: None,
+            local_servers: LocalServers::new(own_link),
+            local_by_tun: None,
             membership: Membership::default(),
             posture: Posture::default(),
             introduction: Vec::new(),
@@ -130,6 +138,9 @@ impl Surroundings {
         if self.tun.is_some() {
             return self.start_tun(workers);
         }
+        if let Err(error) = tunway::clear_leftovers() {
+            log::debug!("rules of an earlier director are not cleared away: {error}");
+        }
         self.look_at_forwarding(workers);
         let network = self.publish(workers);
         let errors = self.open_ports(workers);
@@ -151,7 +162,7 @@ impl Surroundings {
             let way = Way::Tun(TunOptions::new(&name));
             workers.open(worker, TUN_LINK, way)?.map_err(io::Error::other)?;
         }
-        self.tun_way = Some(TunWay::open(&name).map_err(io::Error::other)?);
+        self.tun_way = Some(TunWay::open(&name, Side::Transit).map_err(io::Error::other)?);
         self.view = self.watcher.read(&self.serving).map_err(io::Error::other)?;
         Ok(self.publish(workers))
     }
@@ -217,6 +228,9 @@ impl Surroundings {
             changed = Some(self.publish(director.fleet()));
         }
         self.keeper.keep(director.model(), &self.owned);
+        if self.keep_local_servers(director) {
+            changed = Some(self.publish(director.fleet()));
+        }
         if let Some(way) = &mut self.tun_way {
             let owned: HashSet<IpAddr> = self.owned.iter().map(|entry| entry.address).collect();
             let led = self
@@ -229,6 +243,26 @@ impl Surroundings {
             }
         }
         changed
+    }
+
+    /// Makes or removes the device by which local servers are reached (the one that there is, with `--tun`); whether that changed anything.
+    fn keep_local_servers(&mut self, director: &mut Director<Workers>) -> bool {
+        let count = director.fleet().count();
+        let wanted = Wanted::of(director.model(), &self.view.network, count);
+        if self.tun.is_some() {
+            let local = (!wanted.is_empty()).then_some(!wanted.masqueraded.is_empty());
+            return std::mem::replace(&mut self.local_by_tun, local) != local;
+        }
+        let (network, served) = (&self.view.network, &self.view.served);
+        if !self.local_servers.keep(director.fleet(), wanted, network, served) {
+            return false;
+        }
+        match self.watcher.read(&self.serving) {
+            Ok(view) => self.view = view,
+            Err(error) => log::error!("links cannot be read: {error}"),
+        }
+        self.describe(director);
+        true
     }
 
     /// Says at every status what was said at the start.
@@ -261,7 +295,7 @@ impl Surroundings {
     }
 
     fn describe(&self, director: &mut Director<Workers>) {
-        director.lines = [self.introduction.clone(), self.posture.describe()].concat();
+        director.lines = [self.introduction.clone(), self.local_servers.lines(), self.posture.describe()].concat();
         if !self.holding {
             director.lines.push("standby: virtual addresses are another director's, until `ulvs hold`".to_owned());
         }
@@ -274,19 +308,28 @@ impl Surroundings {
         {
             log::warn!("{error}");
         }
+        self.local_servers.leave();
         self.keeper.leave();
     }
 
     /// Hands the current view to everybody.
     fn publish(&mut self, workers: &mut Workers) -> Arc<Network> {
         let (network, served) = match &self.tun {
-            Some(name) => (self.view.network.through(tun_link(name, &self.view.network)), Vec::new()),
+            Some(name) => {
+                let link = tun_link(name, &self.view.network);
+                let mut network = self.view.network.through(link.clone());
+                if let Some(answers) = self.local_by_tun {
+                    network.set_host(link, answers);
+                }
+                (network, Vec::new())
+            }
             None => {
                 let mut network = self.view.network.clone();
                 for family in [Family::V4, Family::V6] {
                     network.set_own_mac_taken(family, workers.permission.takes_interface_mac(family));
                 }
                 network.set_ceded(ceded(&self.posture).map(|vip| (Family::of(&vip), Address::from(vip))));
+                self.local_servers.add_to(&mut network);
                 self.keeper.set_links(&self.view);
                 (network, self.view.served.clone())
             }

@@ -82,6 +82,14 @@ pub struct NextHop {
     pub mtu: u32,
 }
 
+/// The link by which packets are handed to this host's own stack: a TUN device of the director's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostLink {
+    pub link: LinkId,
+    /// Whether what this host answers to masqueraded packets comes back by it.
+    pub answers: bool,
+}
+
 /// Links, addresses and routes at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
@@ -99,6 +107,7 @@ pub struct Network {
     ceded: HashSet<(Family, Address), BuildHasherDefault<DefaultHasher>>,
     /// Links that may bring IPv4 packets from addresses of this host (`accept_local`).
     from_own: Vec<LinkId>,
+    host: Option<HostLink>,
 }
 
 impl Network {
@@ -173,6 +182,27 @@ impl Network {
     /// server behind the director answers in a VIP's name.
     pub fn accepts_local(&self, link: LinkId) -> bool {
         self.from_own.contains(&link)
+    }
+
+    /// Has packets for this host's own stack handed over by `link`, which may bring some from it.
+    pub fn set_host(&mut self, link: Link, answers: bool) {
+        let id = link.id;
+        if self.link(id).is_none() {
+            self.links.push(link);
+        }
+        self.accept_local(id);
+        self.host = Some(HostLink { link: id, answers });
+    }
+
+    /// Where packets for this host's own stack are handed over, if they can be.
+    pub fn host(&self) -> Option<HostLink> {
+        self.host
+    }
+
+    /// Whether a packet that came by `link` from `source` was made by this host's own stack.
+    #[inline]
+    pub fn is_from_host(&self, link: LinkId, family: Family, source: Address) -> bool {
+        self.host.is_some_and(|host| host.link == link) && self.is_local(family, source)
     }
 
     /// Whether a frame to `mac` that came by `link` is meant for this director.

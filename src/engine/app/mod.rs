@@ -33,7 +33,7 @@ use super::input::Carried;
 use super::pick::NoConnection;
 use super::proto::{self, tcp::State};
 use super::track::{self, Sender};
-use super::verdict::{DropReason, PassReason, Verdict};
+use super::verdict::{DropReason, Verdict};
 
 use ftp::{Command, Mode};
 use sequence::Covered;
@@ -132,11 +132,8 @@ impl Engine {
         if let Err(reason) = rewritten {
             return Verdict::Drop(reason);
         }
-        if local {
-            return Verdict::Pass(PassReason::Local);
-        }
         self.renumber(frame, &seen.parts, id, Sender::Client);
-        self.send(frame, seen, seen.parts.family, hop)
+        if local { self.deliver(now, frame, seen, id) } else { self.send(frame, seen, seen.parts.family, hop) }
     }
 
     /// The first packet of a connection that was announced without the client's port shows it.

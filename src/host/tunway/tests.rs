@@ -31,7 +31,7 @@ fn director() -> Option<[Namespace; 2]> {
 }
 
 fn open(director: &Namespace) -> TunWay {
-    director.run(|| TunWay::open("ulvs0").unwrap())
+    director.run(|| TunWay::open("ulvs0", Side::Transit).unwrap())
 }
 
 fn endpoint(address: &str, protocol: Protocol, port: u16) -> Endpoint {
@@ -130,11 +130,53 @@ fn what_a_killed_director_left_is_cleared_and_others_rules_stay() {
 #[test]
 fn a_missing_device_and_a_missing_capability_are_told() {
     let Some([director, _peer]) = director() else { return };
-    let missing = director.run(|| TunWay::open("nosuch").map(|_| ()));
+    let missing = director.run(|| TunWay::open("nosuch", Side::Transit).map(|_| ()));
     assert!(matches!(missing, Err(TunWayError::NoDevice(name)) if name == "nosuch"));
     let refused = director.run(|| {
         crate::host::sys::keep_capabilities(0).unwrap();
-        TunWay::open("ulvs0").map(|_| ())
+        TunWay::open("ulvs0", Side::Transit).map(|_| ())
     });
     assert!(matches!(refused, Err(TunWayError::NotPermitted)), "{refused:?}");
+}
+
+#[test]
+fn what_a_local_server_answers_is_led_into_the_device_and_its_echo_replies_are_not() {
+    let Some([director, _peer]) = director() else { return };
+    let before = state(&director);
+    let mut way = director.run(|| TunWay::open("ulvs0", Side::Host).unwrap());
+    let servers = [
+        endpoint("172.16.0.1", Protocol::TCP, 8080),
+        endpoint("172.16.0.1", Protocol::UDP, 53),
+        endpoint("fd0b::1", Protocol::TCP, 8080),
+    ];
+    way.update(&HashSet::new(), &servers.into()).unwrap();
+    let rows = [
+        ("10.0.0.2 from 172.16.0.1 ipproto tcp sport 8080 dport 4000", "ulvs0"),
+        ("10.0.0.2 from 172.16.0.1 ipproto udp sport 53 dport 4000", "ulvs0"),
+        ("10.0.0.2 from 172.16.0.1 ipproto tcp sport 8081 dport 4000", "front"),
+        ("10.0.0.2 from 10.0.0.1 ipproto tcp sport 8080 dport 4000", "front"),
+        ("10.0.0.2 from 172.16.0.1 ipproto icmp", "front"),
+        ("fd0a::2 from fd0b::1 ipproto tcp sport 8080 dport 4000", "ulvs0"),
+        ("fd0a::2 from fd0b::1 ipproto tcp sport 8081 dport 4000", "front"),
+        ("fd0a::2 from fd0b::1 ipproto ipv6-icmp", "front"),
+        // What the host has with itself stays there.
+        ("10.0.0.1 from 172.16.0.1 ipproto tcp sport 8080 dport 4000", "lo"),
+        ("172.16.0.1 from 10.0.0.2 iif ulvs0 ipproto tcp sport 4000 dport 8080", "lo"),
+    ];
+    for (question, expected) in rows {
+        assert_eq!(device(&director, question), expected, "{question}");
+    }
+    let rules = director.ip("rule") + &director.ip("-6 rule");
+    for errors in ["ipproto icmp dport 768-1279", "ipproto icmp dport 2816-3327", "ipproto ipv6-icmp dport 256-1279"] {
+        assert!(rules.contains(errors), "{rules}");
+    }
+    way.update(&HashSet::new(), &BTreeSet::new()).unwrap();
+    assert_eq!(device(&director, rows[0].0), "front");
+    assert!(!director.ip("rule").contains("dport"));
+    way.update(&HashSet::new(), &[endpoint("172.16.0.1", Protocol::TCP, 8080)].into()).unwrap();
+    std::mem::forget(way);
+    director.run(|| clear_leftovers().unwrap());
+    assert!(!director.ip("rule").contains("11801"));
+    director.ip("addr del 192.0.0.8/32 dev ulvs0");
+    assert_eq!(state(&director), before);
 }

@@ -1,0 +1,182 @@
+//! Real servers that are this host itself: the TUN device by which their requests reach the kernel's
+//! stack, there for as long as there is such a real server.
+//!
+//! ```text
+//! client ──► served link ─► worker ─► TUN ─► kernel's stack ─► server
+//! client ◄── served link ◄─ worker ◄─ TUN ◄─ rule ◄──────────────┘   NAT
+//! client ◄── served link ◄──────────────────── route ◄───────────┘   direct routing, tunnel
+//! ```
+//!
+//! The device is nobody's but this process's, and goes with it; what leads into it is
+//! [`crate::host::tunway`]'s. The guard does not look at it: it is no served link.
+//!
+//! A TUN device remembers for three seconds of silence which queue, and so which worker, a connection
+//! belongs to. With several workers a server's answer would later come to one that does not know
+//! the connection, so that masqueraded local servers need a director of one worker.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+
+use crate::base::{Address, Family, LinkId, Mac};
+use crate::engine::Engine;
+use crate::host::guard::Endpoint;
+use crate::host::tunway::{Side, TunWay};
+use crate::port::TunOptions;
+use crate::table::network::LinkLayer;
+use crate::table::{ForwardingMethod, Link, Network};
+use crate::worker::{Message, Way};
+
+use super::keeper;
+use super::workers::Workers;
+
+/// The smallest MTU that both families work with, and the largest that a device takes.
+const MTU: std::ops::RangeInclusive<u32> = 1280..=65_535;
+
+/// What the configuration has of such real servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Some take packets as they came: direct routing, tunnels.
+    pub direct: bool,
+    /// The masqueraded ones.
+    pub masqueraded: BTreeSet<Endpoint>,
+    /// There are masqueraded ones, but too many workers.
+    pub unanswerable: bool,
+}
+
+impl Wanted {
+    pub fn of(model: &Engine, network: &Network, workers: usize) -> Wanted {
+        let mut wanted = Wanted::default();
+        let mut masqueraded = false;
+        let destinations = &model.service_table().destinations;
+        for (_, known) in destinations.iter().filter(|(_, known)| known.available) {
+            if !network.is_local(known.family, known.address) {
+                continue;
+            }
+            match known.method {
+                ForwardingMethod::Masquerading => masqueraded = true,
+                _ => wanted.direct = true,
+            }
+        }
+        wanted.unanswerable = masqueraded && workers > 1;
+        if masqueraded && !wanted.unanswerable {
+            let is_here = |address| network.is_local(Family::of(&address), Address::from(address));
+            let servers = keeper::wanted(model, &[]).real_servers.into_iter();
+            // Nothing from outside is masqueraded to a loopback address.
+            wanted.masqueraded =
+                servers.filter(|server| is_here(server.address) && !server.address.is_loopback()).collect();
+        }
+        wanted
+    }
+
+    pub fn is_empty(&self) -> bool {
+        !self.direct && self.masqueraded.is_empty()
+    }
+}
+
+/// The device, where there is one.
+pub struct LocalServers {
+    /// The number that the device has as a link.
+    link: LinkId,
+    open: Option<Open>,
+    wanted: Wanted,
+    /// Why there is no device although one is wanted.
+    failed: Option<String>,
+}
+
+struct Open {
+    device: String,
+    way: TunWay,
+}
+
+impl LocalServers {
+    pub fn new(link: LinkId) -> LocalServers {
+        LocalServers { link, open: None, wanted: Wanted::default(), failed: None }
+    }
+
+    /// Brings the device in line with what is wanted; whether that changed anything.
+    pub fn keep(&mut self, workers: &Workers, wanted: Wanted, network: &Network, served: &[LinkId]) -> bool {
+        let gone = self.open.as_ref().is_some_and(|open| find(network, &open.device).is_none());
+        if wanted == self.wanted && !gone {
+            return false;
+        }
+        if wanted.is_empty() || gone {
+            self.leave();
+            workers.tell(|| Message::Close { link: self.link });
+        }
+        self.failed = None;
+        if wanted.unanswerable {
+            self.fail("masqueraded ones need --workers 1");
+        }
+        if self.open.is_none() && !wanted.is_empty() {
+            match self.open(workers, network, served) {
+                Ok(open) => self.open = Some(open),
+                Err(error) => {
+                    workers.tell(|| Message::Close { link: self.link });
+                    self.fail(&error.to_string());
+                }
+            }
+        }
+        if let Some(open) = &mut self.open
+            && let Err(error) = open.way.update(&HashSet::new(), &wanted.masqueraded)
+        {
+            self.fail(&error.to_string());
+        }
+        self.wanted = wanted;
+        true
+    }
+
+    fn open(&self, workers: &Workers, network: &Network, served: &[LinkId]) -> io::Result<Open> {
+        let mut names = (0..).map(|number| format!("ulvs{number}"));
+        let device = names.find(|name| find(network, name).is_none()).ok_or(io::ErrorKind::AddrInUse)?;
+        let mtus = served.iter().filter_map(|&id| network.link(id)).map(|link| link.mtu);
+        let mtu = mtus.min().unwrap_or(1500).clamp(*MTU.start(), *MTU.end());
+        for worker in 0..workers.count() {
+            let options = TunOptions { mtu: u16::try_from(mtu).unwrap_or(u16::MAX), ..TunOptions::new(&device) };
+            workers.open(worker, self.link, Way::Tun(options))?.map_err(io::Error::other)?;
+        }
+        let way = TunWay::open(&device, Side::Host).map_err(io::Error::other)?;
+        Ok(Open { device, way })
+    }
+
+    fn fail(&mut self, why: &str) {
+        let said = format!("real servers that are this host itself are not reached: {why}");
+        log::warn!("{said}");
+        self.failed = Some(said);
+    }
+
+    /// Adds the device to the network as engines see it.
+    pub fn add_to(&self, network: &mut Network) {
+        let Some(known) = self.open.as_ref().and_then(|open| find(network, &open.device)) else { return };
+        let link = Link {
+            id: self.link,
+            layer: LinkLayer::Ip,
+            mac: Mac::default(),
+            virtual_mac: None,
+            up: true,
+            addresses: Vec::new(),
+            ..known.clone()
+        };
+        network.set_host(link, !self.wanted.masqueraded.is_empty());
+    }
+
+    /// Takes away what leads into the device, which is there for as long as a worker has it open.
+    pub fn leave(&mut self) {
+        if let Some(open) = self.open.take()
+            && let Err(error) = open.way.close()
+        {
+            log::warn!("{error}");
+        }
+    }
+
+    /// Whether such real servers are reached, in words.
+    pub fn lines(&self) -> Vec<String> {
+        let open = self.open.as_ref().map(|open| {
+            format!("real servers that are this host itself are reached by the TUN device {}", open.device)
+        });
+        open.into_iter().chain(self.failed.clone()).collect()
+    }
+}
+
+fn find<'a>(network: &'a Network, name: &str) -> Option<&'a Link> {
+    network.links().iter().find(|link| link.name == name)
+}
