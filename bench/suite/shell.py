@@ -1,0 +1,114 @@
+"""Programs, started and waited for; and the words for what goes wrong."""
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+
+# Longest wait for a program to be ready, or to answer beyond its own time.
+PATIENCE = 15
+
+
+class Failed(Exception):
+    """What went wrong, in words for whoever runs this."""
+
+
+def run(*words, stdin=None, check=True):
+    words = [str(word) for word in words]
+    done = subprocess.run(words, input=stdin, text=True, capture_output=True)
+    if check and done.returncode != 0:
+        raise Failed(f"`{' '.join(words)}' failed: {(done.stderr or done.stdout).strip()}")
+    return done.stdout
+
+
+def inside(namespace, *words, stdin=None, check=True):
+    return run("ip", "netns", "exec", namespace, *words, stdin=stdin, check=check)
+
+
+def wait_until(what, condition, patience=PATIENCE):
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Failed(f"{what} took longer than {patience} s")
+        time.sleep(0.01)
+
+
+class Background:
+    """A program that runs in a namespace meanwhile."""
+
+    def __init__(self, what, namespace, *words, core=None):
+        self.what = what
+        self.log = tempfile.TemporaryFile("w+")
+        prefix = ("ip", "netns", "exec", namespace) + (() if core is None else ("taskset", "-c", str(core)))
+        words = [str(word) for word in (*prefix, *words)]
+        self.process = subprocess.Popen(words, stdout=self.log, stderr=self.log, text=True)
+
+    @property
+    def id(self):
+        """Number of the process: ip, taskset and the program are one and the same by then."""
+        return self.process.pid
+
+    def printed(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def wait_ready(self, ready):
+        def is_ready():
+            if self.process.poll() is not None:
+                raise Failed(f"{self.what} ended: {self.printed().strip()}")
+            return ready(self.printed())
+
+        wait_until(f"starting {self.what}", is_ready)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+
+@contextlib.contextmanager
+def background(what, namespace, *words, ready, core=None):
+    program = Background(what, namespace, *words, core=core)
+    try:
+        program.wait_ready(ready)
+        yield program
+    finally:
+        program.stop()
+
+
+class Tool:
+    """The load generator: its commands, run in a namespace, each answering with JSON."""
+
+    def __init__(self, program):
+        self.program = program
+
+    def start(self, namespace, command, *words, core=None):
+        prefix = ("ip", "netns", "exec", namespace) + (() if core is None else ("taskset", "-c", str(core)))
+        words = [str(word) for word in (*prefix, self.program, command, *words)]
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def ask(self, namespace, command, *words, core=None):
+        return self.answer(command, self.start(namespace, command, *words, core=core))
+
+    def answer(self, command, process):
+        try:
+            output, errors = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise Failed(f"`load {command}' did not end") from None
+        if process.returncode != 0:
+            raise Failed(f"`load {command}' failed: {errors.strip()}")
+        return json.loads(output)
+
+
+def has(program):
+    places = os.environ.get("PATH", "").split(":") + ["/usr/sbin", "/sbin"]
+    return any(os.access(os.path.join(place, program), os.X_OK) for place in places)
