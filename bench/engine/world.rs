@@ -87,14 +87,8 @@ impl World {
         let config = Config { maximum_connections, seed: 7, host_stack: HostStack::Beside };
         let mut engine = Engine::new(&config);
         engine.set_network(Arc::new(network()));
-        let mut world = World {
-            engine,
-            now: Tick::ZERO,
-            case,
-            template: Vec::new(),
-            buffer: vec![0; 2048],
-            link: LinkId(0),
-        };
+        let mut world =
+            World { engine, now: Tick::ZERO, case, template: Vec::new(), buffer: vec![0; 2048], link: LinkId(0) };
         world.configure();
         world.template = world.frame(if case.kind == Kind::Syn { Kind::Syn } else { Kind::Datagram });
         for flow in 0..case.connections {
@@ -112,8 +106,11 @@ impl World {
     }
 
     fn server(&self, number: u16) -> IpAddr {
-        let text =
-            if self.case.ipv6 { format!("fd01::{:x}", 0x100 + number) } else { format!("172.16.{}.{}", 1 + number / 200, 1 + number % 200) };
+        let text = if self.case.ipv6 {
+            format!("fd01::{:x}", 0x100 + number)
+        } else {
+            format!("172.16.{}.{}", 1 + number / 200, 1 + number % 200)
+        };
         text.parse().expect("an address")
     }
 

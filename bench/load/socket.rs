@@ -69,9 +69,8 @@ impl FloodSocket {
         }
         // SAFETY: the first `count` headers were just written; each points at one iovec inside `frames`,
         // which, like the memory it borrows, outlives the call; the kernel only reads through them.
-        let sent = unsafe {
-            libc::sendmmsg(self.0.as_raw_fd(), messages.as_mut_ptr().cast(), count as libc::c_uint, 0)
-        };
+        let sent =
+            unsafe { libc::sendmmsg(self.0.as_raw_fd(), messages.as_mut_ptr().cast(), count as libc::c_uint, 0) };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }
