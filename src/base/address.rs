@@ -1,12 +1,14 @@
 //! Addresses, ports and protocol numbers, in the shapes the packet path wants.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
 /// Address family of a packet, service or destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(u8)]
 pub enum Family {
     V4,
     V6,
@@ -42,7 +44,7 @@ impl Family {
 ///
 /// An IPv4 address fills the first word; the others are zero. Where a persistence template
 /// stands for a firewall mark, the mark (big-endian) fills the first word instead.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Address([u32; 4]);
 
 impl Address {
@@ -140,6 +142,16 @@ impl Address {
             *word &= mask;
         }
         Address(words)
+    }
+}
+
+impl Hash for Address {
+    /// As two numbers: a slice of four would put its length in front.
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d] = self.0.map(u64::from);
+        state.write_u64(a | b << 32);
+        state.write_u64(c | d << 32);
     }
 }
 

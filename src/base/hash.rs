@@ -12,6 +12,10 @@ pub fn hash_32(value: u32, bits: u32) -> u32 {
     value.wrapping_mul(GOLDEN_RATIO_32) >> (32 - bits)
 }
 
+/// The hash of tables whose keys only the operator chooses, and of nothing else: it is fast and
+/// the same in every run, so that whoever could choose keys could make them collide.
+pub type FixedHash = foldhash::fast::FixedState;
+
 /// A key that nobody outside can guess, so that nobody can choose colliding flows.
 #[derive(Clone, Copy, Debug)]
 pub struct HashKey(pub u64, pub u64);

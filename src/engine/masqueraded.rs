@@ -2,12 +2,12 @@
 //! ends of the masquerading destinations.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 
+use crate::base::hash::FixedHash;
 use crate::base::{Address, Family, Port, Protocol};
 use crate::table::{DestinationKey, ServiceKey};
 
-type Counts<K> = HashMap<K, u32, BuildHasherDefault<DefaultHasher>>;
+type Counts<K> = HashMap<K, u32, FixedHash>;
 
 /// Counts of the masquerading destinations that have an end, an address, or speak FTP.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -52,10 +52,9 @@ mod view;
 pub mod tests;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
-use crate::base::hash::HashKey;
+use crate::base::hash::{FixedHash, HashKey};
 use crate::base::random::Random;
 use crate::base::{ConnectionId, Tick};
 use crate::table::{MarkRule, Network, Settings, Timeouts};
@@ -120,7 +119,7 @@ pub struct Engine {
     error_limit: ErrorLimit,
     path_mtus: PathMtus,
     /// Call-IDs of SIP templates.
-    call_ids: HashMap<ConnectionId, Box<[u8]>, BuildHasherDefault<DefaultHasher>>,
+    call_ids: HashMap<ConnectionId, Box<[u8]>, FixedHash>,
     /// Protocols that speak of other connections: FTP.
     helper: app::Helper,
     sync: Synchronisation,

@@ -5,9 +5,9 @@
 mod invariants;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::net::IpAddr;
 
+use crate::base::hash::FixedHash;
 use crate::base::{Address, DestinationId, Family, Port, Protocol, ServiceId, Tick};
 use crate::table::{
     DestinationConfig, DestinationKey, Errno, ForwardingMethod, Network, SchedulerKind, ServiceConfig, ServiceFlags,
@@ -20,7 +20,7 @@ use super::server::{Destination, Destinations, ServerList, Tally, Told};
 use super::tunnel_ends::TunnelEnds;
 
 /// A map whose keys only the operator chooses: a fixed hash will do, and runs repeat exactly.
-type Map<K, V> = HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+type Map<K, V> = HashMap<K, V, FixedHash>;
 
 /// Persistence engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

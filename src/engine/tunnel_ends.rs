@@ -3,8 +3,8 @@
 //! Only destinations that are in a service count: one in the trash is nobody any more.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 
+use crate::base::hash::FixedHash;
 use crate::base::{Address, Family, Port};
 use crate::table::{DestinationKey, ForwardingMethod, Tunnel, TunnelKind};
 
@@ -16,7 +16,7 @@ type End = (Family, Address, TunnelKind, Port);
 /// The ends of all tunnels, with how many destinations have each.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TunnelEnds {
-    counts: HashMap<End, u32, BuildHasherDefault<DefaultHasher>>,
+    counts: HashMap<End, u32, FixedHash>,
 }
 
 impl TunnelEnds {

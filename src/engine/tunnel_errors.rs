@@ -5,8 +5,8 @@
 //! packets to come (RFC 1191; RFC 2003 section 4).
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 
+use crate::base::hash::FixedHash;
 use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
 use crate::table::{NextHop, TunnelKind};
 use crate::wire::dissect::dissect_quoted;
@@ -34,7 +34,7 @@ const LONGEST: usize = 576;
 /// MTUs of paths to real servers that are smaller than their link's.
 #[derive(Debug, Default)]
 pub(super) struct PathMtus {
-    learned: HashMap<(Family, Address), Path, BuildHasherDefault<DefaultHasher>>,
+    learned: HashMap<(Family, Address), Path, FixedHash>,
 }
 
 /// What was learned of a path.

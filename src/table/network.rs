@@ -4,9 +4,9 @@
 //! changes; a replayed transcript builds one by hand.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::base::hash::FixedHash;
 use crate::base::{Address, Family, LinkId, Mac, Prefix};
 
 /// What kind of header a link's frames start with.
@@ -98,13 +98,15 @@ pub struct Network {
     v4: Vec<Route>,
     v6: Vec<Route>,
     /// Addresses of this host, for the question asked of every packet.
-    local: HashSet<(Family, Address), BuildHasherDefault<DefaultHasher>>,
+    local: HashSet<(Family, Address), FixedHash>,
     /// Whole networks that count as this host's (`ip route add local …`).
     local_networks: Vec<Prefix>,
+    /// The broadcast addresses of the links' networks.
+    broadcasts: Vec<Ipv4Addr>,
     /// Families whose frames to the links' own addresses are left to the kernel alone.
     own_mac_left: [bool; 2],
     /// Virtual addresses that are left to the kernel, as it cannot be kept from answering.
-    ceded: HashSet<(Family, Address), BuildHasherDefault<DefaultHasher>>,
+    ceded: HashSet<(Family, Address), FixedHash>,
     /// Links that may bring IPv4 packets from addresses of this host (`accept_local`).
     from_own: Vec<LinkId>,
     host: Option<HostLink>,
@@ -114,7 +116,8 @@ impl Network {
     /// Builds the lookup tables. Local routes for the links' own addresses are added where
     /// `routes` does not have them.
     pub fn new(links: Vec<Link>, routes: Vec<Route>) -> Network {
-        let mut network = Network { links, ..Network::default() };
+        let broadcasts = links.iter().flat_map(|link| &link.addresses).filter_map(broadcast_address).collect();
+        let mut network = Network { links, broadcasts, ..Network::default() };
         let own: Vec<Route> = network
             .links
             .iter()
@@ -241,13 +244,7 @@ impl Network {
 
     /// Whether `address` is the broadcast address of one of the links' networks.
     pub fn is_broadcast(&self, address: Ipv4Addr) -> bool {
-        self.links.iter().flat_map(|link| &link.addresses).any(|prefix| match prefix.address {
-            IpAddr::V4(own) if (1..31).contains(&prefix.length) => {
-                let hosts = u32::MAX >> prefix.length;
-                u32::from(own) | hosts == u32::from(address)
-            }
-            _ => false,
-        })
+        self.broadcasts.contains(&address)
     }
 
     /// Looks up where packets to `address` go; `None` where no route leads there or its link is down.
@@ -294,6 +291,16 @@ impl Network {
             .or_else(|| candidates.clone().find(|prefix| !link_local(prefix.address)))
             .or_else(|| candidates.next())
             .map(|prefix| prefix.address)
+    }
+}
+
+/// The address that means everybody on a network; the smallest networks have none (RFC 3021).
+fn broadcast_address(network: &Prefix) -> Option<Ipv4Addr> {
+    match network.address {
+        IpAddr::V4(own) if (1..31).contains(&network.length) => {
+            Some(Ipv4Addr::from(u32::from(own) | u32::MAX >> network.length))
+        }
+        _ => None,
     }
 }
 

@@ -16,8 +16,8 @@ mod ftp;
 mod sequence;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
 
+use crate::base::hash::FixedHash;
 use crate::base::{Address, ConnectionId, Port, Protocol, Tick};
 use crate::table::{ForwardingMethod, NextHop, RouteKind};
 use crate::wire::checksum::{self, Checksum, Sum};
@@ -43,7 +43,7 @@ pub use sequence::Shift;
 #[derive(Debug, Default)]
 pub(super) struct Helper {
     /// Of connections with [`ConnFlags::HELPED`] or sequence flags; most have none yet.
-    sessions: HashMap<ConnectionId, Session, BuildHasherDefault<DefaultHasher>>,
+    sessions: HashMap<ConnectionId, Session, FixedHash>,
 }
 
 /// One connection's part.
