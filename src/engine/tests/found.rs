@@ -183,6 +183,25 @@ fn a_translated_error_has_no_checksum_of_zero() {
     assert!(all_ones > 0);
 }
 
+/// Nor has a reset over IPv6; over IPv4 a stack lets a zero stand.
+#[test]
+fn a_reset_has_no_checksum_of_zero_over_ipv6() {
+    for (client, vip, header, zero) in [("fd00::2", "fd99::9", 40, [0xff, 0xff]), ("10.0.0.2", "10.9.9.9", 20, [0, 0])]
+    {
+        let mut world = World::new();
+        let server = if header == 40 { "fd01::11" } else { "172.16.0.11" };
+        world.serve(service(Protocol::TCP, vip, 80), (server, 80), ForwardingMethod::DirectRouting);
+        let reset = |world: &mut World, port: u16| {
+            let sent = world.request(&Packet::new(end(client, port), end(vip, 81), SYN).bytes());
+            let packet = sent.only().packet.clone();
+            [packet[header + 16], packet[header + 17]]
+        };
+        let sums: Vec<[u8; 2]> = (0..=u16::MAX).map(|port| reset(&mut world, port)).collect();
+        assert!(sums.contains(&zero), "{vip}");
+        assert!(!sums.contains(&if zero == [0, 0] { [0xff, 0xff] } else { [0, 0] }), "{vip}");
+    }
+}
+
 /// The first fragment of an IPv4 packet, with so many bytes of data.
 fn first_piece(packet: &[u8], length: usize) -> Vec<u8> {
     let mut piece = packet[..20 + length].to_vec();

@@ -3,7 +3,7 @@
 use pnet::packet::Packet;
 use pnet::packet::tcp::{MutableTcpPacket, TcpFlags, TcpPacket};
 
-use crate::base::Protocol;
+use crate::base::{Family, Protocol};
 
 use super::super::offload::Completion;
 use super::{Identity, Question, Silence};
@@ -61,7 +61,9 @@ pub fn reset(packet: &[u8], checksum: Completion, buffer: &mut [u8]) -> Result<u
     reset.set_checksum(0);
     reset.set_urgent_ptr(0);
     let sum = question.pseudo_header(Protocol::TCP, TCP_LENGTH).add_bytes(reset.packet());
-    reset.set_checksum(sum.checksum().number());
+    // A stack leaves IPv6's to the device, whose rule is UDP's: never zero.
+    let sum = if question.family == Family::V6 { sum.checksum().not_zero() } else { sum.checksum() };
+    reset.set_checksum(sum.number());
     let length = answer.len();
     question.write_header(answer, Protocol::TCP, question.traffic_class & DSCP, Identity::Unfragmentable)?;
     Ok(length)
