@@ -1,18 +1,20 @@
 //! The director is a real server itself, beside others: by NAT on another port than the service's,
 //! large files in both directions, and a service that nobody has (whose client hears so from the
-//! virtual address); by direct routing, the VIP being the host's own. Afterwards nothing is left
+//! virtual address); by direct routing, the VIP being the host's own; with all packets by TUN. Afterwards nothing is left
 //! of what led to it.
 
 use std::fs;
 use std::net::IpAddr;
 
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
+use ulvs::lab::build::find_program;
 use ulvs::lab::topology::endpoint;
 use ulvs::lab::{Subject, Topology};
 
 use super::n12_ended::{host_state, same_state};
 use crate::session::Session;
-use crate::world::{Director, VIPS, World, count};
+use crate::world::{Director, VIPS, World, count, errors, ulvs};
 use crate::{Failure, Outcome, ensure};
 
 const REQUESTS: u32 = 20;
@@ -40,6 +42,7 @@ pub fn run(world: &mut World) -> Outcome {
     if world.subject == Subject::Ulvs {
         by_tun(world)?;
         killed(world)?;
+        without_a_way(world)?;
     }
     Ok(())
 }
@@ -157,6 +160,39 @@ fn killed(world: &mut World) -> Outcome {
     second.signal(Signal::SIGTERM);
     world.until(5, "the director's end", || Ok(!second.is_alive()))?;
     same_state(&before, &host_state(world)?)
+}
+
+/// Nothing but CAP_NET_RAW: it is said, and what is dropped is counted.
+fn without_a_way(world: &mut World) -> Outcome {
+    if !geteuid().is_root() || find_program("setpriv").is_none() {
+        return Ok(());
+    }
+    world.build(Topology::Nat, Director::Absent)?;
+    let _server = serve(world, PORT)?;
+    let program = ulvs().to_string_lossy();
+    let director = world.session("director", &[
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+        "--inh-caps=-all,+net_raw",
+        "--ambient-caps=-all,+net_raw",
+        "--bounding-set=-all,+net_raw",
+        "--no-new-privs",
+        &program,
+        "run",
+    ])?;
+    director.await_line(20, |line| line == "ready")?;
+    let service = endpoint(VIPS[0], 80);
+    world.adm(&format!("-A -t {service} -s rr"))?;
+    world.adm(&format!("-a -t {service} -r {} -m", endpoint(address(IN_NET_2[0]), PORT)))?;
+    let status = world.check("director", &[&program, "status"])?;
+    ensure!(status.contains("this host itself are not reached"), "the status does not tell:\n{status}");
+    let answers = world.ask("tcp", &service, &["--patience", "200"])?;
+    ensure!(errors(&answers) == 1, "{answers:?}");
+    let counts = world.check("director", &[&program, "stats", "--nonzero"])?;
+    ensure!(counts.contains("local-nat-server"), "what was dropped is not counted:\n{counts}");
+    Ok(())
 }
 
 /// Starts a server in the director's namespace that answers with `director`.

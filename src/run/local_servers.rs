@@ -180,3 +180,68 @@ impl LocalServers {
 fn find<'a>(network: &'a Network, name: &str) -> Option<&'a Link> {
     network.links().iter().find(|link| link.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Port, Protocol, Tick};
+    use crate::engine::{Config, HostStack};
+    use crate::table::{Change, DestinationConfig, DestinationKey, ServiceConfig, ServiceFlags, ServiceKey, Tunnel};
+
+    fn link(addresses: &[&str]) -> Link {
+        Link {
+            id: LinkId(0),
+            index: 1,
+            name: "eth0".into(),
+            layer: LinkLayer::Ethernet,
+            mac: Mac::default(),
+            virtual_mac: None,
+            mtu: 1500,
+            up: true,
+            addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        }
+    }
+
+    /// A service with these destinations.
+    fn model(servers: &[(&str, ForwardingMethod)]) -> Engine {
+        let mut model = Engine::new(&Config { maximum_connections: 1, seed: 1, host_stack: HostStack::Beside });
+        let service =
+            ServiceKey::Address { protocol: Protocol::TCP, address: "10.9.9.9".parse().unwrap(), port: Port(80) };
+        let flags = ServiceFlags(0);
+        let config = ServiceConfig { scheduler: "rr".into(), flags, timeout: 0, netmask: u32::MAX, engine: None };
+        model.apply(Tick::ZERO, &Change::AddService { key: service, config }).unwrap();
+        for &(address, method) in servers {
+            let key = DestinationKey { address: address.parse().unwrap(), port: Port(8080) };
+            let tunnel = Tunnel::default();
+            let config = DestinationConfig { method, weight: 1, upper_threshold: 0, lower_threshold: 0, tunnel };
+            model.apply(Tick::ZERO, &Change::AddDestination { service, key, config }).unwrap();
+        }
+        model
+    }
+
+    #[test]
+    fn a_device_is_wanted_for_servers_of_this_host_alone() {
+        use ForwardingMethod::{DirectRouting, Masquerading, Tunneling};
+        let network = Network::new(vec![link(&["172.16.0.1/24", "127.0.0.1/8"])], vec![]);
+        let own = Endpoint { address: "172.16.0.1".parse().unwrap(), protocol: Protocol::TCP, port: Port(8080) };
+        let rows: [(&[_], bool, &[Endpoint]); 5] = [
+            (&[("172.16.0.2", Masquerading), ("172.16.0.3", DirectRouting)], false, &[]),
+            (&[("172.16.0.2", Masquerading), ("172.16.0.1", Masquerading)], false, &[own]),
+            (&[("172.16.0.1", DirectRouting)], true, &[]),
+            (&[("127.0.0.1", Tunneling)], true, &[]),
+            (&[("127.0.0.1", Masquerading)], false, &[]),
+        ];
+        for (servers, direct, masqueraded) in rows {
+            let model = model(servers);
+            let wanted = Wanted::of(&model, &network, 1);
+            let expected = Wanted { direct, masqueraded: masqueraded.iter().copied().collect(), unanswerable: false };
+            assert_eq!(wanted, expected, "{servers:?}");
+            assert_eq!(wanted.is_empty(), !direct && masqueraded.is_empty());
+        }
+        let several = Wanted::of(&model(&[("172.16.0.1", Masquerading)]), &network, 2);
+        assert!(several.is_empty() && several.unanswerable);
+        // The address became the host's, or is no more.
+        let elsewhere = Network::new(vec![link(&[])], vec![]);
+        assert!(Wanted::of(&model(&[("172.16.0.1", Masquerading)]), &elsewhere, 1).is_empty());
+    }
+}
