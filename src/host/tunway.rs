@@ -40,9 +40,8 @@
 //!   replies of NATed real servers need a service of port 0, whose rule has none.
 //! * Kernels before 4.17 know no protocols and ports in rules. They leave them out, and all that
 //!   a real server sends through this host comes here; the director sends on what is not its own.
-//! * The reverse path filter asks the rules, too, with the ports as they came: where it is strict,
-//!   what clients send directly to a local server's address is dropped if it comes from the very
-//!   port that the server has, or if the rule has no port.
+//! * The reverse path filter asks the rules, too, about the answer to what comes: where it is strict
+//!   (rp_filter 1), what others send directly to a local server's address and port is dropped.
 //! * Rules are asked one by one: hundreds of real servers are well, tens of thousands are not.
 
 #[cfg(test)]

@@ -362,6 +362,16 @@ mod tests {
     }
 
     #[test]
+    fn what_happened_to_a_port_is_not_reported_of_the_next_one() {
+        let (mut ports, _far_a, far_b) = two_wires(WireKind::Bare, WireKind::Bare);
+        far_b.set_state(WireState::Gone);
+        ports.examine(B);
+        let (port, _far) = wire(WireKind::Bare).unwrap();
+        ports.insert(B, port);
+        assert_eq!(ports.event(), None);
+    }
+
+    #[test]
     fn a_short_frame_is_a_drop() {
         let (mut ports, far_a, _far_b) = two_wires(WireKind::Ethernet, WireKind::Bare);
         far_a.deliver(plain(&[0; 13]));

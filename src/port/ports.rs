@@ -78,9 +78,11 @@ impl Ports {
         Ports::default()
     }
 
-    /// Puts `port` in the place of `link`. An earlier port of that link is closed; its counters go on.
+    /// Puts `port` in the place of `link`. An earlier port of that link is closed; its counters go on,
+    /// and what it had to report does not concern the new one.
     pub fn insert(&mut self, link: LinkId, port: Port) {
         self.flush();
+        self.events.retain(|(id, _)| *id != link);
         let needed = link.index() + 1;
         if self.states.len() < needed {
             self.inputs.0.resize_with(needed, || None);
