@@ -31,5 +31,6 @@ mod packet;
 #[cfg(test)]
 mod reasons;
 mod sound;
+#[cfg(test)]
 mod synchronisation;
 mod world;
