@@ -181,6 +181,20 @@ impl World {
         Session::start(&format!("ulvs {}", arguments.join(" ")), self.lab().ulvs(role, arguments))
     }
 
+    /// Starts `ulvs run` in the director with `arguments`, as nobody with CAP_NET_RAW alone.
+    pub fn director_with_net_raw(&self, arguments: &[&str]) -> Result<Session, Failure> {
+        let program = ulvs().to_string_lossy();
+        let nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--no-new-privs"];
+        let net_raw = [
+            "--inh-caps=-all,+net_raw",
+            "--ambient-caps=-all,+net_raw",
+            "--bounding-set=-all,+net_raw",
+            &program,
+            "run",
+        ];
+        self.session("director", &[&nobody, &net_raw[..], arguments].concat())
+    }
+
     /// Fetches the page of `vip` `count` times with curl, each over a connection of its own, one
     /// after the other; who answered, in order.
     pub fn curl(&self, vip: IpAddr, count: u32) -> Result<Vec<String>, Failure> {

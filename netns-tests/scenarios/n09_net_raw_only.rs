@@ -6,7 +6,7 @@ use ulvs::lab::Topology;
 
 use super::n01_nat_http::turns;
 use super::n08_howto::each_answer_came_once;
-use crate::world::{Director, World, ulvs};
+use crate::world::{Director, World};
 use crate::{Failure, Outcome};
 
 /// The gateway's addresses become the director's own, in a way that the kernel knows nothing of.
@@ -27,19 +27,7 @@ pub fn run(world: &mut World) -> Outcome {
     }
     world.build(Topology::Nat, Director::Absent)?;
     world.shell("director", HOST)?;
-    let program = ulvs().to_string_lossy();
-    let _director = world.session("director", &[
-        "setpriv",
-        "--reuid=nobody",
-        "--regid=nogroup",
-        "--clear-groups",
-        "--inh-caps=-all,+net_raw",
-        "--ambient-caps=-all,+net_raw",
-        "--bounding-set=-all,+net_raw",
-        "--no-new-privs",
-        &program,
-        "run",
-        "--interface",
+    let _director = world.director_with_net_raw(&[        "--interface",
         "eth0",
         "--interface",
         "eth1",
@@ -49,7 +37,7 @@ pub fn run(world: &mut World) -> Outcome {
         "10.0.2.1/24",
         "--gateway-ip",
         "fd00:2::1/64",
-    ])?;
+])?;
     let listing = || world.lab().ipvsadm(&["-L", "-n"]).output();
     world.until(20, "an answer of the director", || Ok(listing()?.status.success()))?;
     world.add_services("-t", 80, "rr")?;

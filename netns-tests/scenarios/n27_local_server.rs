@@ -175,18 +175,7 @@ fn without_a_way(world: &mut World) -> Outcome {
     world.build(Topology::Nat, Director::Absent)?;
     let _server = serve(world, PORT)?;
     let program = ulvs().to_string_lossy();
-    let director = world.session("director", &[
-        "setpriv",
-        "--reuid=nobody",
-        "--regid=nogroup",
-        "--clear-groups",
-        "--inh-caps=-all,+net_raw",
-        "--ambient-caps=-all,+net_raw",
-        "--bounding-set=-all,+net_raw",
-        "--no-new-privs",
-        &program,
-        "run",
-    ])?;
+    let director = world.director_with_net_raw(&[])?;
     director.await_line(20, |line| line == "ready")?;
     let service = endpoint(VIPS[0], 80);
     world.adm(&format!("-A -t {service} -s rr"))?;

@@ -17,18 +17,7 @@ pub fn run(world: &mut World) -> Outcome {
     }
     world.build(Topology::Nat, Director::Absent)?;
     let program = ulvs().to_string_lossy();
-    let director = world.session("director", &[
-        "setpriv",
-        "--reuid=nobody",
-        "--regid=nogroup",
-        "--clear-groups",
-        "--inh-caps=-all,+net_raw",
-        "--ambient-caps=-all,+net_raw",
-        "--bounding-set=-all,+net_raw",
-        "--no-new-privs",
-        &program,
-        "run",
-    ])?;
+    let director = world.director_with_net_raw(&[])?;
     director.await_line(20, |line| line == "ready")?;
     world.add_services("-t", 80, "rr")?;
     for (vip, length, nodad) in [(VIPS[0], 32, ""), (VIPS[1], 128, " nodad")] {
