@@ -6,7 +6,7 @@
 //!              └── eth0 b eth1 ──┘
 //! ```
 //!
-//! The first director tells the second of its connections over br1. Then the addresses move, and
+//! The first director tells the second of its connections over br1, on several ports. Then the addresses move, and
 //! what the client had open has to go on: the same TCP connections, at the same servers, byte for
 //! byte; new connections of a persistent client at the server it had before. IPv4 and IPv6.
 
@@ -28,6 +28,8 @@ use crate::{Failure, Outcome, ensure};
 
 const VIPS: [&str; 2] = ["10.81.1.100", "fd81:1::100"];
 const GATEWAYS: [&str; 2] = ["10.81.2.1", "fd81:2::1"];
+/// UDP ports that connections are told of on, from the daemon's first on.
+const SYNC_PORTS: u32 = 3;
 /// Bytes that go to and fro at once.
 const BLOCK: usize = 4096;
 /// Seconds that anything may take, in an emulated machine as well.
@@ -59,6 +61,7 @@ pub fn fail_over(from: Kind, to: Kind) -> Outcome {
     let mut b = Director::start(&net, "b", to, false)?;
     for director in [&a, &b] {
         director.add_services()?;
+        director.spread_over_ports()?;
     }
     a.adm("--start-daemon master --mcast-interface eth1 --syncid 5")?;
     b.adm("--start-daemon backup --mcast-interface eth1 --syncid 5")?;
@@ -385,6 +388,17 @@ impl<'a> Director<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Has synchronisation use several ports, which the connections are spread over.
+    fn spread_over_ports(&self) -> Outcome {
+        match self.kind {
+            Kind::Ulvs => {
+                let mut command = self.net.command(self.name, ulvs().to_str().unwrap_or_default());
+                check(command.args(["sysctl", &format!("sync_ports={SYNC_PORTS}")])).map(drop)
+            }
+            Kind::Kernel => self.net.write(self.name, "net/ipv4/vs/sync_ports", &SYNC_PORTS.to_string()),
+        }
     }
 
     /// Waits until a line of the connection list has both words in it.

@@ -1,7 +1,7 @@
 //! What the engine sends of its own accord: ICMP errors to whoever sent a packet that cannot go on.
 
 use crate::base::{Address, Family, Prefix, Tick};
-use crate::table::{NextHop, RouteKind};
+use crate::table::{Flow, NextHop, RouteKind};
 use crate::wire::Dissected;
 use crate::wire::checksum::{Checksum, Sum};
 use crate::wire::dissect::dissect_quoted;
@@ -136,7 +136,7 @@ impl Engine {
         offending: Offending,
         complaint: Complaint,
     ) -> Option<usize> {
-        let hop = self.way_to(family, to)?;
+        let hop = self.way_to(family, own.unwrap_or(Address::ZERO), to)?;
         let own = own.unwrap_or(hop.source);
         if own.is_zero() || (self.host_stack == HostStack::Beside && !self.error_limit.allows(now)) {
             return None;
@@ -159,10 +159,10 @@ impl Engine {
         }
     }
 
-    /// The way to somebody who sent us a packet; for this host's own stack, where it answers by a
-    /// link, that link.
-    pub(super) fn way_to(&mut self, family: Family, address: Address) -> Option<NextHop> {
-        let hop = self.routes.next_hop(&self.network, family, address)?;
+    /// The way from `source`, which is zero where none is chosen yet, to somebody who sent us a
+    /// packet; for this host's own stack, where it answers by a link, that link.
+    pub(super) fn way_to(&mut self, family: Family, source: Address, address: Address) -> Option<NextHop> {
+        let hop = self.routes.next_hop_of(&self.network, Flow::between(family, source, address))?;
         match (hop.kind, self.network.host()) {
             (RouteKind::Unicast, _) => Some(hop),
             (RouteKind::Local, Some(host)) if host.answers => Some(NextHop { link: host.link, ..hop }),

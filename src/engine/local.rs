@@ -76,7 +76,7 @@ impl Engine {
 
     fn answer_echo(&mut self, frame: &Frame, seen: &Seen) -> bool {
         let parts = &seen.parts;
-        let Some(hop) = self.way_to(parts.family, parts.source) else { return false };
+        let Some(hop) = self.way_to(parts.family, parts.destination, parts.source) else { return false };
         let egress = Egress { link: hop.link, family: parts.family, next_hop: hop.address };
         let identification = self.random.draw() as u16;
         let length = frame.packet_length();
@@ -100,7 +100,7 @@ impl Engine {
 
     fn answer_segment(&mut self, now: Tick, frame: &Frame, seen: &Seen, reason: PassReason) -> bool {
         let parts = &seen.parts;
-        let Some(hop) = self.way_to(parts.family, parts.source) else { return false };
+        let Some(hop) = self.way_to(parts.family, parts.destination, parts.source) else { return false };
         let egress = Egress { link: hop.link, family: parts.family, next_hop: hop.address };
         let Some(out) = self.outbox.push(egress, RESET_LENGTH) else { return false };
         match reset(frame.packet(), frame.offload.checksum, out) {

@@ -1,7 +1,7 @@
 //! Packets on their way through this host: replies of real servers, and what nobody else forwards.
 
 use crate::base::{Address, ConnectionId, Family, Protocol, Tick};
-use crate::table::{ForwardingMethod, NextHop, RouteKind};
+use crate::table::{Flow, ForwardingMethod, NextHop, RouteKind};
 use crate::wire::dissect::dissect;
 use crate::wire::frame::HEADROOM;
 use crate::wire::ip::{self, End};
@@ -81,9 +81,14 @@ impl Engine {
 
     fn way_onwards(&mut self, now: Tick, frame: &Frame, seen: &Seen) -> Result<NextHop, Verdict> {
         let parts = &seen.parts;
-        let hop = self.routes.next_hop(&self.network, parts.family, parts.destination);
+        let own = self.network.is_from_host(frame.link, parts.family, parts.source);
+        let flow = Flow {
+            incoming: Some(frame.link).filter(|_| !own),
+            ..Flow::between(parts.family, parts.source, parts.destination)
+        };
+        let hop = self.routes.next_hop_of(&self.network, flow);
         hop.filter(|hop| hop.kind == RouteKind::Unicast).ok_or_else(|| {
-            let barred = parts.family == Family::V4 && self.network.is_barred(parts.family, parts.destination);
+            let barred = parts.family == Family::V4 && self.network.is_barred(&flow);
             let complaint = if barred { Complaint::HostUnreachable } else { Complaint::NetUnreachable };
             self.tell_sender(now, frame, seen, complaint);
             Verdict::Drop(DropReason::NoRoute)
@@ -112,7 +117,14 @@ impl Engine {
     }
 
     /// Gives a real server's packet the virtual address as its source.
-    fn translate_back(&mut self, now: Tick, frame: &mut Frame, seen: &Seen, id: ConnectionId, hop: NextHop) -> Verdict {
+    fn translate_back(
+        &mut self,
+        now: Tick,
+        frame: &mut Frame,
+        seen: &Seen,
+        id: ConnectionId,
+        mut hop: NextHop,
+    ) -> Verdict {
         let Some(connection) = self.connections.get(id) else { return Verdict::Pass(PassReason::NotVirtual) };
         let (destination, flags) = (connection.destination, connection.flags);
         let end = (connection.virtual_address, connection.virtual_port);
@@ -126,6 +138,10 @@ impl Engine {
             }
             if let Err(reason) = nat::rewrite(frame, &parts, End::Source, end) {
                 return Verdict::Drop(reason);
+            }
+            match self.route_again(parts.family, end.0, parts.destination, hop) {
+                Some(again) => hop = again,
+                None => return Verdict::Drop(DropReason::NoRoute),
             }
         }
         options::record_route4(frame, seen, end.0);
@@ -141,6 +157,22 @@ impl Engine {
             self.forget(id, Ending::Expired);
         }
         self.send_onwards(now, frame, seen, hop)
+    }
+
+    /// The way of a reply that has its virtual address by now: as if this host had sent it
+    /// (`snat_reroute`), which matters where rules look at the source; else `hop`, the way it had.
+    pub(super) fn route_again(
+        &mut self,
+        family: Family,
+        source: Address,
+        destination: Address,
+        hop: NextHop,
+    ) -> Option<NextHop> {
+        if self.settings.snat_reroute == 0 || !self.network.has_policy(family) {
+            return Some(hop);
+        }
+        let again = self.routes.next_hop_of(&self.network, Flow::between(family, source, destination));
+        again.filter(|again| again.kind == RouteKind::Unicast)
     }
 
     /// Sends a packet that is routed. An IPv4 datagram that came in fragments which may not be cut

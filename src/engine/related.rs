@@ -154,7 +154,7 @@ impl Engine {
         if !ours {
             return Verdict::Pass(PassReason::NotVirtual);
         }
-        let hop = match self.route_onwards(now, frame, seen) {
+        let mut hop = match self.route_onwards(now, frame, seen) {
             Ok(hop) => hop,
             Err(verdict) => return verdict,
         };
@@ -170,6 +170,10 @@ impl Engine {
                 return Verdict::Drop(DropReason::IcmpChecksum);
             }
             nat::rewrite_error(frame, &seen.parts, &inner, End::Source, (virtual_address, virtual_port));
+            match self.route_again(seen.parts.family, virtual_address, seen.parts.destination, hop) {
+                Some(again) => hop = again,
+                None => return Verdict::Drop(DropReason::NoRoute),
+            }
         }
         options::record_route4(frame, seen, hop.source);
         self.count_packet(destination, Sender::Server, seen.parts.length);

@@ -1,7 +1,8 @@
-//! Where packets go next, remembered: the routing table is asked once per address.
+//! Where packets go next, remembered: the routing table is asked once per address, or once per flow
+//! where the host has rules that look at more.
 
 use crate::base::{Address, Family};
-use crate::table::{Network, NextHop};
+use crate::table::{Flow, Network, NextHop};
 
 /// A small direct-mapped cache; it forgets everything when the network changes.
 #[derive(Debug)]
@@ -9,11 +10,10 @@ pub(super) struct RouteCache {
     slots: Box<[Option<Known>]>,
 }
 
-/// An address that was looked up, and what came of it.
+/// A flow that was looked up, and what came of it.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    family: Family,
-    address: Address,
+    flow: Flow,
     hop: Option<NextHop>,
 }
 
@@ -30,18 +30,31 @@ impl RouteCache {
         self.slots.fill(None);
     }
 
-    /// The next hop towards `address`, from the cache or from `network`.
+    /// The next hop of what this host sends to `address`, from the cache or from `network`.
     #[inline]
     pub fn next_hop(&mut self, network: &Network, family: Family, address: Address) -> Option<NextHop> {
-        let slot = &mut self.slots[(address.fold().wrapping_mul(0x9e37_79b1) >> 22) as usize % SLOTS];
+        self.find(network, Flow::to(family, address))
+    }
+
+    /// The next hop of `flow`, from the cache or from `network`.
+    #[inline]
+    pub fn next_hop_of(&mut self, network: &Network, flow: Flow) -> Option<NextHop> {
+        // Without rules only the destination matters, and one entry does for all that go there.
+        let flow = if network.has_policy(flow.family) { flow } else { Flow::to(flow.family, flow.destination) };
+        self.find(network, flow)
+    }
+
+    #[inline]
+    fn find(&mut self, network: &Network, flow: Flow) -> Option<NextHop> {
+        let ends = flow.destination.fold() ^ flow.source.fold().rotate_left(16);
+        let slot = &mut self.slots[(ends.wrapping_mul(0x9e37_79b1) >> 22) as usize % SLOTS];
         if let Some(known) = slot
-            && known.family == family
-            && known.address == address
+            && known.flow == flow
         {
             return known.hop;
         }
-        let hop = network.next_hop(family, address);
-        *slot = Some(Known { family, address, hop });
+        let hop = network.next_hop_of(&flow);
+        *slot = Some(Known { flow, hop });
         hop
     }
 }

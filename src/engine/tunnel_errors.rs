@@ -136,7 +136,7 @@ impl Engine {
         let parts = &inside.parts;
         let destination = self.connections.get(id).and_then(|connection| connection.destination);
         self.count_packet(destination, Sender::Server, quoted);
-        let Some(hop) = self.way_to(Family::V4, parts.source) else { return };
+        let Some(hop) = self.way_to(Family::V4, parts.destination, parts.source) else { return };
         let identification = self.random.draw() as u16;
         let egress = Egress { link: hop.link, family: Family::V4, next_hop: hop.address };
         let Some(out) = self.outbox.push(egress, LONGEST) else { return };

@@ -8,12 +8,15 @@
 //! The rule: subscribe first, read afterwards, and read everything anew at each change, so that a
 //! [`View`] is never older than the last `drain`. Reading needs no privilege.
 //!
-//! Looked at are the three tables every host has, in the order the kernel asks them: local, main,
-//! default (rtnetlink(7), ip-route(8)). **Policy routing is not**: rules (`ip rule`) beyond the
-//! three of every host, other tables, and VRFs do not exist here. A route that leaves by a link
-//! that is not served stays in the view: its packets must not take another way instead.
+//! Rules (`ip rule`) are followed by source and destination address and incoming link, with `not`,
+//! `goto` and `suppress_prefixlength`, to whatever tables they lead (ip-rule(8)). A host that has no
+//! rules but the three of every host has its tables made one, which is quicker. Rules that look at a
+//! mark, a port, a protocol, a user, the type of service or the outgoing link match nothing here,
+//! and VRFs do not exist. A route that leaves by a link that is not served stays in the view: its
+//! packets must not take another way instead.
 
 mod decode;
+mod rules;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -26,7 +29,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use crate::base::{LinkId, Mac};
+use crate::base::{Family, LinkId, Mac};
 use crate::table::Network;
 use crate::table::network::{Link, LinkLayer};
 
@@ -102,6 +105,8 @@ impl Watcher {
             libc::RTNLGRP_IPV4_ROUTE,
             libc::RTNLGRP_IPV6_IFADDR,
             libc::RTNLGRP_IPV6_ROUTE,
+            libc::RTNLGRP_IPV4_RULE,
+            libc::RTNLGRP_IPV6_RULE,
         ];
         Ok(Watcher {
             notifications: Subscription::open(NETLINK_ROUTE, &groups)?,
@@ -117,11 +122,17 @@ impl Watcher {
     pub fn read(&mut self, serving: &Serving) -> Result<View, NetlinkError> {
         let interfaces = self.requests.list(RouteNetlinkMessage::GetLink(Default::default()), decode::interface)?;
         let addresses = self.requests.list(RouteNetlinkMessage::GetAddress(Default::default()), decode::address)?;
-        let mut routes = Vec::new();
+        let (mut routes, mut rules) = (Vec::new(), Vec::new());
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             routes.extend(self.requests.list(decode::route_request(family), decode::route)?);
+            match self.requests.list(decode::rule_request(family), decode::rule) {
+                Ok(listed) => rules.extend(listed),
+                // A kernel that was built without policy routing.
+                Err(NetlinkError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
-        let mut view = view(Topology { interfaces, addresses, routes }, serving, &mut self.ids);
+        let mut view = view(Topology { interfaces, addresses, routes, rules }, serving, &mut self.ids);
         accept_local(&mut view.network);
         Ok(view)
     }
@@ -193,7 +204,7 @@ impl LinkIds {
 
 /// Puts together what was read.
 fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
-    let Topology { mut interfaces, addresses, routes } = topology;
+    let Topology { mut interfaces, addresses, routes, rules } = topology;
     interfaces.sort_by_key(|interface| interface.index);
     let served: BTreeSet<u32> =
         interfaces.iter().filter(|interface| is_served(interface, &serving.links)).map(|each| each.index).collect();
@@ -203,6 +214,7 @@ fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
             names.iter().filter(|&name| interfaces.iter().all(|each| each.name != *name)).cloned().collect()
         }
     };
+    let indexes: HashMap<String, u32> = interfaces.iter().map(|each| (each.name.clone(), each.index)).collect();
     let links = interfaces
         .into_iter()
         .map(|interface| Link {
@@ -223,12 +235,15 @@ fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
                 .collect(),
         })
         .collect();
+    let mut policies = rules::policies(&rules, &routes, &indexes, ids);
     let routes = tables::flatten(routes, ids);
-    View {
-        network: Network::new(links, routes),
-        served: served.into_iter().map(|index| ids.of(index)).collect(),
-        missing,
+    let mut network = Network::new(links, routes);
+    for family in [Family::V4, Family::V6] {
+        if let Some(policy) = policies[family as usize].take() {
+            network.set_policy(family, policy);
+        }
     }
+    View { network, served: served.into_iter().map(|index| ids.of(index)).collect(), missing }
 }
 
 /// Notes which links may bring packets from this host's own addresses: the kernel says nothing of

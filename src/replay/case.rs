@@ -193,6 +193,12 @@ impl<'a> Case<'a> {
             self.lab.borrow_mut().accept_local();
         } else if let Some(network) = note.strip_suffix(" is local to the director") {
             self.lab.borrow_mut().add_local(network.parse()?);
+        } else if let Some(way) = note.strip_prefix("what comes from ")
+            && let Some((from, way)) = way.split_once(" is routed by ")
+            && let Some((gateway, link)) = way.split_once(" on ")
+        {
+            let gateway = gateway.parse().map_err(|error| format!("gateway {gateway}: {error}"))?;
+            self.lab.borrow_mut().route_by_source(from.parse()?, link, gateway);
         } else if note == "FTP is not helped" {
             self.lab.borrow_mut().help_no_ftp();
         } else if let Some(networks) = note.strip_suffix(" are unreachable") {

@@ -8,12 +8,13 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::base::{LinkId, Mac, Prefix, Tick};
+use crate::base::{Family, LinkId, Mac, Prefix, Tick};
 use crate::control::director::{Director, Fleet};
 use crate::control::message::{Access, Answer, Request};
 use crate::engine::{Config, Egress, Engine, HostStack, Verdict};
 use crate::table::network::LinkLayer;
-use crate::table::{Change, Link, Network, Route, RouteKind};
+use crate::table::policy::{Rule, RuleAction};
+use crate::table::{Change, Link, Network, Policy, Route, RouteKind};
 use crate::wire::frame::{ETHERNET_LENGTH, HEADROOM};
 use crate::wire::{Frame, Offload};
 use crate::worker::question::{Finding, Question, answer};
@@ -55,6 +56,8 @@ pub struct Lab {
     links: Vec<Link>,
     local: Vec<Prefix>,
     unreachable: Vec<Prefix>,
+    /// Routes of packets from certain addresses: source, link, gateway.
+    by_source: Vec<(Prefix, LinkId, IpAddr)>,
     accepts_local: bool,
     neighbours: HashMap<(LinkId, IpAddr), Mac>,
     pub now: Tick,
@@ -89,6 +92,7 @@ impl Lab {
             links,
             local: ["10.9.9.9/32", "fd99::9/128", "127.0.0.0/8", "::1/128"].iter().map(|text| prefix(text)).collect(),
             unreachable: Vec::new(),
+            by_source: Vec::new(),
             accepts_local: false,
             neighbours: neighbours(),
             now: Tick::ZERO,
@@ -114,6 +118,14 @@ impl Lab {
     pub fn add_unreachable(&mut self, network: Prefix) {
         self.unreachable.push(network);
         self.publish_network();
+    }
+
+    /// Routes what comes from some addresses by a gateway of their own, as a transcript's note says.
+    pub fn route_by_source(&mut self, from: Prefix, link: &str, gateway: IpAddr) {
+        if let Some(index) = LINKS.iter().position(|&name| name == link) {
+            self.by_source.push((from, LinkId(index as u32), gateway));
+            self.publish_network();
+        }
     }
 
     /// Switches FTP's helper off, as where the kernel's module is not loaded.
@@ -223,7 +235,12 @@ impl Lab {
             metric: 0,
             mtu: None,
         }));
-        let mut network = Network::new(self.links.clone(), routes);
+        let mut network = Network::new(self.links.clone(), routes.clone());
+        for family in [Family::V4, Family::V6] {
+            if let Some(policy) = self.policy(family, &routes) {
+                network.set_policy(family, policy);
+            }
+        }
         if self.accepts_local {
             self.links.iter().for_each(|link| network.accept_local(link.id));
         }
@@ -234,6 +251,34 @@ impl Lab {
 }
 
 impl Lab {
+    /// The rules for what comes from certain addresses, before those of every host.
+    fn policy(&self, family: Family, routes: &[Route]) -> Option<Policy> {
+        const FIRST: u32 = 1000;
+        let mut tables: HashMap<u32, Vec<Route>> = HashMap::new();
+        for route in routes.iter().filter(|route| route.destination.family() == family) {
+            let table = if route.kind == RouteKind::Local { 255 } else { 254 };
+            tables.entry(table).or_default().push(*route);
+        }
+        let ask = |priority, number| Rule::all(priority, RuleAction::Table { number, suppressed: None });
+        let mut rules = vec![ask(0, 255), ask(32766, 254)];
+        for ((from, link, gateway), number) in self.by_source.iter().zip(FIRST..) {
+            if from.family() == family {
+                rules.push(Rule { from: Some(*from), ..ask(number, number) });
+                let all = Route {
+                    destination: Prefix::new(family.unspecified(), 0),
+                    kind: RouteKind::Unicast,
+                    link: Some(*link),
+                    gateway: Some(*gateway),
+                    source: None,
+                    metric: 0,
+                    mtu: None,
+                };
+                tables.insert(number, vec![all]);
+            }
+        }
+        (rules.len() > 2).then(|| Policy::new(rules, tables))
+    }
+
     pub fn ask(&mut self, request: Request) -> Answer {
         self.director.ask(self.now, request)
     }

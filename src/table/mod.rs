@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod errno;
 pub mod mark;
 pub mod network;
+pub mod policy;
 pub mod service;
 pub mod settings;
 
@@ -17,6 +18,7 @@ pub use daemon::{DaemonConfig, DaemonRole};
 pub use errno::Errno;
 pub use mark::{MarkMatch, MarkRule};
 pub use network::{Link, Network, NextHop, Route, RouteKind};
+pub use policy::{Flow, Policy};
 pub use service::{
     DestinationConfig, DestinationKey, ForwardingMethod, SchedulerKind, ServiceConfig, ServiceFlags, ServiceKey,
     Tunnel, TunnelChecksum, TunnelKind,

@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::base::hash::FixedHash;
 use crate::base::{Address, Family, LinkId, Mac, Prefix};
 
+use super::policy::{Flow, Policy};
+
 /// What kind of header a link's frames start with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkLayer {
@@ -97,6 +99,8 @@ pub struct Network {
     /// Sorted: longest prefix first, then lowest metric.
     v4: Vec<Route>,
     v6: Vec<Route>,
+    /// Where the host has rules beyond those of every host; by family.
+    policies: [Option<Policy>; 2],
     /// Addresses of this host, for the question asked of every packet.
     local: HashSet<(Family, Address), FixedHash>,
     /// Whole networks that count as this host's (`ip route add local …`).
@@ -146,13 +150,20 @@ impl Network {
                 Family::V6 => network.v6.push(route),
             }
         }
-        for table in [&mut network.v4, &mut network.v6] {
-            // A local route wins over a unicast one of the same length, as the local table is asked first.
-            table.sort_by_key(|route| {
-                (u8::MAX - route.destination.length, route.kind != RouteKind::Local, route.metric)
-            });
-        }
+        sort_routes(&mut network.v4);
+        sort_routes(&mut network.v6);
         network
+    }
+
+    /// Has the packets of `family` routed by rules of their own instead of by destination alone.
+    pub fn set_policy(&mut self, family: Family, policy: Policy) {
+        self.policies[family as usize] = Some(policy);
+    }
+
+    /// Whether more than the destination may matter to how a packet of `family` is routed.
+    #[inline]
+    pub fn has_policy(&self, family: Family) -> bool {
+        self.policies[family as usize].is_some()
     }
 
     /// The same routes with every packet leaving by `link` alone, which knows no neighbours: a TUN
@@ -247,9 +258,16 @@ impl Network {
         self.broadcasts.contains(&address)
     }
 
-    /// Looks up where packets to `address` go; `None` where no route leads there or its link is down.
+    /// Looks up where packets go that this host sends to `address`; `None` where no route leads
+    /// there or its link is down.
     pub fn next_hop(&self, family: Family, address: Address) -> Option<NextHop> {
-        let route = self.route(family, address)?;
+        self.next_hop_of(&Flow::to(family, address))
+    }
+
+    /// Looks up where packets of `flow` go; `None` where no route leads there or its link is down.
+    pub fn next_hop_of(&self, flow: &Flow) -> Option<NextHop> {
+        let (family, address) = (flow.family, flow.destination);
+        let route = self.route(flow)??;
         if route.kind == RouteKind::Unreachable {
             return None;
         }
@@ -265,17 +283,23 @@ impl Network {
         })
     }
 
-    /// Whether a route says that nothing gets to `address`, rather than no route saying anything.
-    pub fn is_barred(&self, family: Family, address: Address) -> bool {
-        self.route(family, address).is_some_and(|route| route.kind == RouteKind::Unreachable)
+    /// Whether a route or a rule says that packets of `flow` get nowhere, rather than none saying
+    /// anything.
+    pub fn is_barred(&self, flow: &Flow) -> bool {
+        self.route(flow).is_some_and(|route| route.is_none_or(|route| route.kind == RouteKind::Unreachable))
     }
 
-    fn route(&self, family: Family, address: Address) -> Option<&Route> {
-        let (table, ip) = match family {
-            Family::V4 => (&self.v4, address.to_ip(family)),
-            Family::V6 => (&self.v6, address.to_ip(family)),
+    /// The route of a flow; `Some(None)` where a rule bars it.
+    fn route(&self, flow: &Flow) -> Option<Option<&Route>> {
+        if let Some(policy) = &self.policies[flow.family as usize] {
+            return policy.route(flow);
+        }
+        let table = match flow.family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
         };
-        table.iter().find(|route| route.destination.contains(ip))
+        let destination = flow.destination.to_ip(flow.family);
+        table.iter().find(|route| route.destination.contains(destination)).map(Some)
     }
 
     /// The address of `link` in the network of `peer`, else its first one that is not link-local.
@@ -292,6 +316,13 @@ impl Network {
             .or_else(|| candidates.next())
             .map(|prefix| prefix.address)
     }
+}
+
+/// Puts routes in the order in which the first that covers an address is the best: longest prefix,
+/// then lowest metric. A local route wins over a unicast one of the same length, as the local table
+/// is asked first.
+pub(super) fn sort_routes(routes: &mut [Route]) {
+    routes.sort_by_key(|route| (u8::MAX - route.destination.length, route.kind != RouteKind::Local, route.metric));
 }
 
 /// The address that means everybody on a network; the smallest networks have none (RFC 3021).

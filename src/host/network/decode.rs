@@ -13,12 +13,14 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop, RouteNextHopFlags, RouteType,
     RouteVia,
 };
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::base::{Family, Mac, Prefix};
 use crate::host::neighbour::{KernelState, NeighbourEvent};
 use crate::table::RouteKind;
 use crate::table::network::LinkLayer;
+use crate::table::policy;
 
 use super::LinkIds;
 
@@ -29,6 +31,7 @@ pub struct Topology {
     /// Interface index and address.
     pub addresses: Vec<(u32, Prefix)>,
     pub routes: Vec<KernelRoute>,
+    pub rules: Vec<KernelRule>,
 }
 
 /// A link as the kernel describes it.
@@ -46,12 +49,48 @@ pub struct Interface {
     pub is_vrf: bool,
 }
 
-/// The routing tables that are looked at, in the order the kernel asks them.
+/// The routing tables: those that every host has, in the order the kernel asks them, and others
+/// that only rules lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
     Local,
     Main,
     Default,
+    Other(u32),
+}
+
+impl Table {
+    pub fn of(number: u32) -> Table {
+        match number {
+            255 => Table::Local,
+            254 => Table::Main,
+            253 => Table::Default,
+            other => Table::Other(other),
+        }
+    }
+
+    pub fn number(self) -> u32 {
+        match self {
+            Table::Local => 255,
+            Table::Main => 254,
+            Table::Default => 253,
+            Table::Other(number) => number,
+        }
+    }
+}
+
+/// A rule as the kernel lists it: with names of links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelRule {
+    pub family: Family,
+    pub priority: u32,
+    pub inverted: bool,
+    pub from: Option<Prefix>,
+    pub to: Option<Prefix>,
+    pub incoming: Option<String>,
+    /// It asks for something that packets here do not have or that is not looked at: a mark, a user, a port.
+    pub unmatchable: bool,
+    pub action: policy::RuleAction,
 }
 
 /// A route as the kernel lists it: with a table and interface indexes.
@@ -98,6 +137,7 @@ pub fn notification(message: RouteNetlinkMessage) -> Option<Notification> {
         RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
             table_of(&route).map(|_| Notification::Network)
         }
+        RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Some(Notification::Network),
         RouteNetlinkMessage::NewNeighbour(_) => neighbour(message).map(Notification::Neighbour),
         RouteNetlinkMessage::DelNeighbour(gone) => neighbour_of(&gone)
             .map(|entry| Notification::Neighbour(KernelNeighbour { state: KernelState::Unusable, ..entry })),
@@ -303,26 +343,77 @@ fn neighbour_of(entry: &NeighbourMessage) -> Option<KernelNeighbour> {
     Some(KernelNeighbour { interface: entry.header.ifindex, address: address?, state })
 }
 
-/// The table of a route, where it is one that is looked at. Routes the kernel cloned for a single
-/// destination are none.
+/// Asks for the rules of one family.
+pub fn rule_request(family: AddressFamily) -> RouteNetlinkMessage {
+    let mut request = RuleMessage::default();
+    request.header.family = family;
+    RouteNetlinkMessage::GetRule(request)
+}
+
+pub fn rule(message: RouteNetlinkMessage) -> Option<KernelRule> {
+    let RouteNetlinkMessage::NewRule(RuleMessage { header, attributes, .. }) = message else {
+        return None;
+    };
+    let family = match header.family {
+        AddressFamily::Inet => Family::V4,
+        AddressFamily::Inet6 => Family::V6,
+        _ => return None,
+    };
+    let mut found = KernelRule {
+        family,
+        priority: 0,
+        inverted: header.flags.contains(RuleFlags::Invert),
+        from: None,
+        to: None,
+        incoming: None,
+        unmatchable: header.tos != 0,
+        action: policy::RuleAction::Nothing,
+    };
+    let (mut table, mut suppressed, mut goto) = (u32::from(header.table), None, None);
+    let (mut mark, mut mask) = (0, u32::MAX);
+    for attribute in attributes {
+        match attribute {
+            RuleAttribute::Priority(priority) => found.priority = priority,
+            RuleAttribute::Source(address) => found.from = Some(Prefix::new(address, header.src_len)),
+            RuleAttribute::Destination(address) => found.to = Some(Prefix::new(address, header.dst_len)),
+            RuleAttribute::Iifname(name) => found.incoming = Some(name),
+            RuleAttribute::Table(number) => table = number,
+            // All ones: nothing is suppressed.
+            RuleAttribute::SuppressPrefixLen(length) => suppressed = u8::try_from(length).ok(),
+            RuleAttribute::Goto(priority) => goto = Some(priority),
+            RuleAttribute::FwMark(value) => mark = value,
+            RuleAttribute::FwMask(value) => mask = value,
+            RuleAttribute::Oifname(_)
+            | RuleAttribute::UidRange(_)
+            | RuleAttribute::IpProtocol(_)
+            | RuleAttribute::SourcePortRange(_)
+            | RuleAttribute::DestinationPortRange(_)
+            | RuleAttribute::TunId(_)
+            | RuleAttribute::L3MDev(true) => found.unmatchable = true,
+            _ => {}
+        }
+    }
+    // What is sent from here carries no mark.
+    found.unmatchable |= mark & mask != 0;
+    found.action = match header.action {
+        RuleAction::ToTable => policy::RuleAction::Table { number: table, suppressed },
+        RuleAction::Goto => goto.map_or(policy::RuleAction::Nothing, policy::RuleAction::Goto),
+        RuleAction::Blackhole | RuleAction::Unreachable | RuleAction::Prohibit => policy::RuleAction::Unreachable,
+        _ => policy::RuleAction::Nothing,
+    };
+    Some(found)
+}
+
+/// The table of a route. Routes the kernel cloned for a single destination are in none.
 fn table_of(route: &RouteMessage) -> Option<Table> {
     if route.header.flags.contains(RouteFlags::Cloned) {
         return None;
     }
-    let number = route
-        .attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            RouteAttribute::Table(number) => Some(*number),
-            _ => None,
-        })
-        .unwrap_or(u32::from(route.header.table));
-    match number {
-        255 => Some(Table::Local),
-        254 => Some(Table::Main),
-        253 => Some(Table::Default),
+    let number = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Table(number) => Some(*number),
         _ => None,
-    }
+    });
+    Some(Table::of(number.unwrap_or(u32::from(route.header.table))))
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {
@@ -385,7 +476,7 @@ mod tests {
             (
                 "table number beyond a byte",
                 message(RouteType::Unicast, 252, vec![to(), RouteAttribute::Oif(3), RouteAttribute::Table(1000)]),
-                None,
+                Some((RouteKind::Unicast, Some(3), None, 0, None)),
             ),
             (
                 "multipath: the first live path",

@@ -23,21 +23,26 @@ pub fn flatten(mut routes: Vec<KernelRoute>, ids: &mut LinkIds) -> Vec<Route> {
             earlier.extend(std::mem::take(&mut current.1));
             current.0 = route.table;
         }
-        if earlier.covers(&route.destination) {
+        if earlier.covers(&route.destination) || matches!(route.table, Table::Other(_)) {
             continue;
         }
         current.1.insert(&route.destination);
-        reached.push(Route {
-            destination: route.destination,
-            kind: route.kind,
-            link: route.interface.map(|index| ids.of(index)),
-            gateway: route.gateway,
-            source: route.source,
-            metric: route.metric,
-            mtu: route.mtu,
-        });
+        reached.push(plain(&route, ids));
     }
     reached
+}
+
+/// A route with the link's id for its interface's index.
+pub fn plain(route: &KernelRoute, ids: &mut LinkIds) -> Route {
+    Route {
+        destination: route.destination,
+        kind: route.kind,
+        link: route.interface.map(|index| ids.of(index)),
+        gateway: route.gateway,
+        source: route.source,
+        metric: route.metric,
+        mtu: route.mtu,
+    }
 }
 
 /// The prefixes that some tables have routes for.
@@ -90,6 +95,7 @@ mod tests {
     #[test]
     fn a_route_that_an_earlier_table_covers_is_never_reached() {
         let routes = vec![
+            route(Table::Other(50), "198.51.100.0/24"),
             route(Table::Default, "0.0.0.0/0"),
             route(Table::Default, "203.0.113.0/24"),
             route(Table::Main, "203.0.0.0/16"),

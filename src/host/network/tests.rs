@@ -7,7 +7,7 @@ use super::*;
 use crate::base::{Address, Family};
 use crate::host::neighbour::KernelState;
 use crate::host::testing::{Namespace, eventually, namespaces};
-use crate::table::RouteKind;
+use crate::table::{Flow, RouteKind};
 
 type Shared = Arc<Mutex<Watcher>>;
 
@@ -81,6 +81,79 @@ fn links_addresses_and_routes_are_read_as_the_kernel_has_them() {
 }
 
 #[test]
+fn rules_are_followed_as_the_kernel_follows_them() {
+    let Some([here, there]) = namespaces() else { return };
+    here.wire("left", &there, "peer0");
+    here.wire("right", &there, "peer1");
+    for command in [
+        "addr add 10.1.0.1/24 dev left",
+        "addr add 10.2.0.1/24 dev right",
+        "addr add 10.9.9.9/32 dev lo",
+        "addr add fd02::1/64 dev right nodad",
+        "addr add fd99::9/128 dev lo nodad",
+        "route add default via 10.1.0.254",
+        "route add default via 10.2.0.254 table 50",
+        "route add 192.0.2.0/24 via 10.2.0.8 table 1000",
+        "-6 route add default via fd02::fe table 50",
+    ] {
+        here.ip(command);
+    }
+    let watcher = watcher(&here);
+    assert!(!read(&watcher, &Serving::default()).network.has_policy(Family::V4));
+    watcher.lock().unwrap().drain().unwrap();
+
+    if here.try_command("ip", "rule add from 10.9.9.9 lookup 50").is_err() {
+        println!("skipped: this kernel has no policy routing");
+        return;
+    }
+    eventually("a rule is told of", || watcher.lock().unwrap().drain().unwrap().network);
+    for command in [
+        "rule add to 192.0.2.0/25 lookup 1000",
+        "rule add from 10.9.9.8 prohibit",
+        "rule add from 10.9.9.7 iif left lookup 50",
+        "rule add from 10.9.9.6 ipproto tcp sport 80 lookup 50",
+        "rule add fwmark 7 lookup 50",
+        "-6 rule add from fd99::9 lookup 50",
+    ] {
+        here.ip(command);
+    }
+    let network = read(&watcher, &Serving::default()).network;
+    let link = |name: &str| network.links().iter().find(|link| link.name == name).unwrap().id;
+    let flow = |from: &str, to: &str| Flow::between(Family::of(&from.parse().unwrap()), address(from), address(to));
+    let way = |flow: Flow| network.next_hop_of(&flow).map(|hop| hop.address.to_ip(flow.family).to_string());
+    let rows = [
+        (flow("10.9.9.9", "8.8.8.8"), Some("10.2.0.254")),
+        (flow("10.9.9.9", "10.1.0.7"), Some("10.2.0.254")),
+        (flow("10.9.9.9", "10.1.0.1"), Some("10.1.0.1")),
+        (flow("10.9.9.5", "8.8.8.8"), Some("10.1.0.254")),
+        (flow("10.9.9.5", "192.0.2.9"), Some("10.2.0.8")),
+        (flow("10.9.9.5", "192.0.2.200"), Some("10.1.0.254")),
+        (flow("10.9.9.8", "8.8.8.8"), None),
+        (flow("10.9.9.7", "8.8.8.8"), Some("10.1.0.254")),
+        (Flow { incoming: Some(link("left")), ..flow("10.9.9.7", "8.8.8.8") }, Some("10.2.0.254")),
+        (flow("10.9.9.6", "8.8.8.8"), Some("10.1.0.254")),
+        (flow("0.0.0.0", "8.8.8.8"), Some("10.1.0.254")),
+        (flow("fd99::9", "2001:db8::1"), Some("fd02::fe")),
+        (flow("fd99::8", "2001:db8::1"), None),
+    ];
+    for (flow, expected) in rows {
+        assert_eq!(way(flow).as_deref(), expected, "{flow:?}");
+    }
+    assert!(network.is_barred(&flow("10.9.9.8", "8.8.8.8")));
+    assert!(!network.is_barred(&flow("fd99::8", "2001:db8::1")));
+
+    let mut told = false;
+    here.ip("rule del from 10.9.9.9 lookup 50");
+    eventually("a rule's end is told of", || {
+        told |= watcher.lock().unwrap().drain().unwrap().network;
+        told
+    });
+    let network = read(&watcher, &Serving::default()).network;
+    let hop = network.next_hop_of(&flow("10.9.9.9", "8.8.8.8")).unwrap();
+    assert_eq!(hop.address, address("10.1.0.254"));
+}
+
+#[test]
 fn named_links_are_served_and_missing_ones_named() {
     let Some([here, there]) = namespaces() else { return };
     here.wire("left", &there, "peer0");
@@ -137,9 +210,10 @@ fn changes_are_told_by_kind_and_ids_last() {
     changed("the gone link is announced");
     assert_eq!(read(&watcher, &Serving::default()).served, [id]);
 
-    // Another table's routes are none of ours. Whatever came before is taken in first.
+    // Rules may lead to another table. Whatever came before is taken in first.
     watcher.lock().unwrap().drain().unwrap();
     here.ip("route add 198.18.0.0/15 via 10.1.0.9 table 77");
+    changed("another table's route is announced");
     here.ip("neigh add 10.1.0.5 lladdr 02:00:00:00:00:05 dev left nud permanent");
     let mut events = Vec::new();
     eventually("the neighbour is announced", || {
