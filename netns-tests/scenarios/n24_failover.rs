@@ -28,8 +28,8 @@ use crate::{Failure, Outcome, ensure};
 
 const VIPS: [&str; 2] = ["10.81.1.100", "fd81:1::100"];
 const GATEWAYS: [&str; 2] = ["10.81.2.1", "fd81:2::1"];
-/// UDP ports that connections are told of on, from the daemon's first on.
-const SYNC_PORTS: u32 = 3;
+/// UDP ports that connections are told of on, from the daemon's first on: a power of two.
+const SYNC_PORTS: u32 = 4;
 /// Bytes that go to and fro at once.
 const BLOCK: usize = 4096;
 /// Seconds that anything may take, in an emulated machine as well.
