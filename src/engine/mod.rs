@@ -32,6 +32,7 @@ mod fragments;
 mod input;
 #[cfg(any(test, fuzzing))]
 mod invariants;
+mod known;
 mod local;
 mod local_server;
 mod masqueraded;
@@ -102,6 +103,7 @@ pub struct Engine {
     connections: ConnectionTable,
     network: Arc<Network>,
     routes: RouteCache,
+    classes: known::Classes,
     settings: Settings,
     timeouts: Timeouts,
     marks: Vec<MarkRule>,
@@ -126,6 +128,9 @@ pub struct Engine {
     /// When connections of deleted destinations are to be looked for.
     purge_at: Option<Tick>,
     next_housekeeping: Tick,
+    /// The short way of known connections' packets is closed, to compare the long one with it.
+    #[cfg(any(test, fuzzing))]
+    long_way_only: bool,
 }
 
 impl Engine {
@@ -139,6 +144,7 @@ impl Engine {
             connections: ConnectionTable::new(config.maximum_connections, key),
             network: Arc::default(),
             routes: RouteCache::default(),
+            classes: known::Classes::default(),
             settings: Settings::default(),
             timeouts: Timeouts::default(),
             marks: Vec::new(),
@@ -157,6 +163,8 @@ impl Engine {
             sync: Synchronisation::default(),
             purge_at: None,
             next_housekeeping: Tick::ZERO,
+            #[cfg(any(test, fuzzing))]
+            long_way_only: false,
         }
     }
 
@@ -164,16 +172,27 @@ impl Engine {
     pub fn set_network(&mut self, network: Arc<Network>) {
         self.network = network;
         self.routes.clear();
+        self.classes.clear();
+    }
+
+    /// Closes the short way, or opens it again.
+    #[cfg(any(test, fuzzing))]
+    pub fn set_long_way_only(&mut self, closed: bool) {
+        self.long_way_only = closed;
     }
 
     /// Handles one frame. It is edited in place; the verdict says what to do with it, and the
     /// outbox holds what else is to be sent, in order.
     pub fn handle(&mut self, now: Tick, frame: &mut Frame) -> Verdict {
-        let verdict = self.decide(now, frame);
+        let verdict = match self.handle_known(now, frame) {
+            Some(verdict) => verdict,
+            None => self.decide(now, frame),
+        };
         self.counts.note(verdict);
         verdict
     }
 
+    #[inline(never)]
     fn decide(&mut self, now: Tick, frame: &mut Frame) -> Verdict {
         let seen = match self.classify(frame) {
             Ok(seen) => seen,

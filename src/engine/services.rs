@@ -93,6 +93,8 @@ pub struct Services {
     next_trash_scan: Option<Tick>,
     /// How many services each virtual address has.
     virtual_addresses: Map<(Family, Address), u32>,
+    /// Counts the changes to the virtual addresses.
+    version: u64,
     masqueraded: Masqueraded,
     /// Virtual ports on which FTP is helped.
     helped_ports: Vec<Port>,
@@ -183,6 +185,12 @@ impl Services {
     #[inline]
     pub fn is_virtual(&self, family: Family, address: Address) -> bool {
         self.virtual_addresses.contains_key(&(family, address))
+    }
+
+    /// Changes whenever the virtual addresses do.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The virtual addresses of all services.
@@ -319,6 +327,7 @@ impl Services {
                 let family = Family::of(&address);
                 self.by_address.insert((family, protocol, address.into(), port), id);
                 *self.virtual_addresses.entry((family, address.into())).or_default() += 1;
+                self.version += 1;
                 self.port_zero_services += usize::from(port.is_any());
                 self.ftp_services += usize::from(port == Port::FTP);
             }
@@ -373,6 +382,7 @@ impl Services {
                 let family = Family::of(&address);
                 self.by_address.remove(&(family, protocol, address.into(), port));
                 release(&mut self.virtual_addresses, (family, address.into()));
+                self.version += 1;
                 self.port_zero_services -= usize::from(port.is_any());
                 self.ftp_services -= usize::from(port == Port::FTP);
             }

@@ -93,7 +93,7 @@ pub struct HostLink {
 }
 
 /// Links, addresses and routes at one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Network {
     links: Vec<Link>,
     /// Sorted: longest prefix first, then lowest metric.
@@ -103,8 +103,12 @@ pub struct Network {
     policies: [Option<Policy>; 2],
     /// Addresses of this host, for the question asked of every packet.
     local: HashSet<(Family, Address), FixedHash>,
+    /// Which of [`FILTER_BITS`] bits the folds of those addresses set.
+    local_filter: [u64; FILTER_BITS / 64],
     /// Whole networks that count as this host's (`ip route add local …`).
     local_networks: Vec<Prefix>,
+    /// Whether there are any besides loopback's.
+    has_local_networks: bool,
     /// The broadcast addresses of the links' networks.
     broadcasts: Vec<Ipv4Addr>,
     /// Families whose frames to the links' own addresses are left to the kernel alone.
@@ -114,6 +118,26 @@ pub struct Network {
     /// Links that may bring IPv4 packets from addresses of this host (`accept_local`).
     from_own: Vec<LinkId>,
     host: Option<HostLink>,
+}
+
+impl Default for Network {
+    fn default() -> Network {
+        Network {
+            links: Vec::new(),
+            v4: Vec::new(),
+            v6: Vec::new(),
+            policies: [None, None],
+            local: HashSet::default(),
+            local_filter: [0; FILTER_BITS / 64],
+            local_networks: Vec::new(),
+            has_local_networks: false,
+            broadcasts: Vec::new(),
+            own_mac_left: [false; 2],
+            ceded: HashSet::default(),
+            from_own: Vec::new(),
+            host: None,
+        }
+    }
 }
 
 impl Network {
@@ -140,9 +164,13 @@ impl Network {
         for route in routes.into_iter().chain(own) {
             if route.kind == RouteKind::Local {
                 if route.destination == Prefix::host(route.destination.address) {
-                    network.local.insert((route.destination.family(), route.destination.address.into()));
+                    let address = Address::from(route.destination.address);
+                    network.local.insert((route.destination.family(), address));
+                    let bit = filter_bit(address);
+                    network.local_filter[bit / 64] |= 1 << (bit % 64);
                 } else {
                     network.local_networks.push(route.destination);
+                    network.has_local_networks |= !route.destination.address.is_loopback();
                 }
             }
             match route.destination.family() {
@@ -253,6 +281,15 @@ impl Network {
             || self.local_networks.iter().any(|prefix| prefix.contains(address.to_ip(family)))
     }
 
+    /// Whether `address` may belong to this host: false for nearly all that do not, at a fraction
+    /// of the price. Loopback addresses are not thought of.
+    #[inline]
+    pub fn may_be_local(&self, family: Family, address: Address) -> bool {
+        let bit = filter_bit(address);
+        (self.local_filter[bit / 64] >> (bit % 64) & 1 != 0 && self.local.contains(&(family, address)))
+            || self.has_local_networks && self.is_local(family, address)
+    }
+
     /// Whether `address` is the broadcast address of one of the links' networks.
     pub fn is_broadcast(&self, address: Ipv4Addr) -> bool {
         self.broadcasts.contains(&address)
@@ -316,6 +353,14 @@ impl Network {
             .or_else(|| candidates.next())
             .map(|prefix| prefix.address)
     }
+}
+
+/// Bits of the filter in front of the local addresses.
+const FILTER_BITS: usize = 1024;
+
+#[inline]
+fn filter_bit(address: Address) -> usize {
+    (address.fold().wrapping_mul(0x9e37_79b1) >> 22) as usize % FILTER_BITS
 }
 
 /// Puts routes in the order in which the first that covers an address is the best: longest prefix,
