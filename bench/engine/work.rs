@@ -8,7 +8,7 @@ mod world;
 
 use std::process::ExitCode;
 
-use world::{CASES, Kind, Shuffle, World};
+use world::{BATCH, CASES, Kind, Shuffle, World};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,9 +26,14 @@ fn main() -> ExitCode {
     let case = world::Case { connections: case.connections.min(10_000), ..*case };
     let mut world = World::new(case, 1 << 20);
     let mut shuffle = Shuffle::new();
-    for packet in 0..packets {
-        let flow = if case.kind == Kind::Syn { packet } else { shuffle.next(case.connections) };
-        std::hint::black_box(world.handle(flow));
+    if case.kind == Kind::Syn {
+        for packet in 0..packets {
+            std::hint::black_box(world.handle(packet));
+        }
+    } else {
+        for _ in 0..packets / BATCH as u32 {
+            world.handle_batch(std::array::from_fn(|_| shuffle.next(case.connections)));
+        }
     }
     ExitCode::SUCCESS
 }

@@ -19,7 +19,7 @@ use crate::wire::{EtherType, Frame, LinkHeader, offload::Segmentation};
 use super::Engine;
 use super::app::is_watched;
 use super::classify::is_multicast;
-use super::conn::{ConnFlags, Connection, TupleKey};
+use super::conn::{Chain, ConnFlags, Connection, TupleKey};
 use super::services::Services;
 use super::track::Sender;
 use super::verdict::{Egress, Verdict};
@@ -27,7 +27,6 @@ use super::verdict::{Egress, Verdict};
 /// What of a plain packet's headers the short way needs.
 #[derive(Clone, Copy)]
 struct Plain {
-    family: Family,
     protocol: Protocol,
     source: Address,
     destination: Address,
@@ -70,6 +69,9 @@ pub(super) struct Classes {
 
 const SLOTS: usize = 256;
 
+/// With more connections than this it pays to fetch what a batch needs beforehand.
+const MANY: usize = 16_384;
+
 impl Default for Classes {
     fn default() -> Classes {
         Classes { slots: Box::new([None; SLOTS]), version: 0 }
@@ -81,7 +83,7 @@ impl Classes {
         self.slots.fill(None);
     }
 
-    #[inline]
+    #[inline(always)]
     fn of(&mut self, services: &Services, network: &Network, family: Family, address: Address) -> Class {
         if self.version != services.version() {
             self.clear();
@@ -120,7 +122,7 @@ fn class_of(services: &Services, network: &Network, family: Family, address: Add
 
 impl Engine {
     /// Handles a packet of a known connection; `None`, and nothing changed, where it takes more.
-    #[inline]
+    #[inline(always)]
     pub(super) fn handle_known(&mut self, now: Tick, frame: &mut Frame) -> Option<Verdict> {
         #[cfg(any(test, fuzzing))]
         if self.long_way_only {
@@ -129,24 +131,63 @@ impl Engine {
         if !self.marks.is_empty() || self.settings.nat_icmp_send != 0 {
             return None;
         }
+        // Each family has code of its own.
+        match self.family_taken(frame)? {
+            Family::V4 => {
+                let plain = plain4(frame.packet())?;
+                self.handle_plain(now, frame, &plain, Family::V4)
+            }
+            Family::V6 => {
+                let plain = plain6(frame.packet())?;
+                self.handle_plain(now, frame, &plain, Family::V6)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn handle_plain(&mut self, now: Tick, frame: &mut Frame, plain: &Plain, family: Family) -> Option<Verdict> {
+        // Packets of this host's own, and those that pretend to be.
+        if self.network.may_be_local(family, plain.source) || self.network.has_policy(family) {
+            return None;
+        }
+        match self.classes.of(&self.services, &self.network, family, plain.destination) {
+            Class::Virtual => self.request(now, frame, plain, family),
+            Class::Transit => self.reply(now, frame, plain, family),
+            Class::Special => None,
+        }
+    }
+
+    /// The chain of connections that this packet will be looked for in, if it is a plain one: to be
+    /// asked for each packet of a batch, and then fetched for all, while there are many connections.
+    #[inline]
+    pub fn chain_of(&mut self, frame: &Frame) -> Option<Chain> {
         let family = self.family_taken(frame)?;
         let plain = match family {
             Family::V4 => plain4(frame.packet())?,
             Family::V6 => plain6(frame.packet())?,
         };
-        // Packets of this host's own, and those that pretend to be.
-        if self.network.may_be_local(family, plain.source) {
-            return None;
-        }
-        match self.classes.of(&self.services, &self.network, family, plain.destination) {
-            Class::Virtual => self.request(now, frame, &plain),
-            Class::Transit => self.reply(now, frame, &plain),
-            Class::Special => None,
-        }
+        let (client, port) = match self.classes.of(&self.services, &self.network, family, plain.destination) {
+            Class::Virtual => (plain.source, plain.source_port),
+            Class::Transit => (plain.destination, plain.destination_port),
+            Class::Special => return None,
+        };
+        Some(self.connections.chain_of(plain.protocol, client, port))
+    }
+
+    /// Has the memory fetch what handling a batch of packets will look at.
+    #[inline]
+    pub fn fetch(&self, chains: &[Chain]) {
+        self.connections.fetch(chains);
+    }
+
+    /// Whether the connections are too many to lie in the processor's caches.
+    #[inline]
+    pub fn is_worth_fetching(&self) -> bool {
+        self.connections.len() > MANY
     }
 
     /// The family of a frame that is for this director.
-    #[inline]
+    #[inline(always)]
     fn family_taken(&self, frame: &Frame) -> Option<Family> {
         match frame.link_header() {
             LinkHeader::Ethernet { destination, kind, .. } => {
@@ -170,14 +211,14 @@ impl Engine {
         }
     }
 
-    #[inline]
-    fn request(&mut self, now: Tick, frame: &mut Frame, plain: &Plain) -> Option<Verdict> {
+    #[inline(always)]
+    fn request(&mut self, now: Tick, frame: &mut Frame, plain: &Plain, family: Family) -> Option<Verdict> {
         // A first segment may begin its connection anew.
         if plain.flags.has(TcpFlags::SYN) || self.sync.leaves_packets {
             return None;
         }
         let key = TupleKey {
-            family: plain.family,
+            family,
             protocol: plain.protocol,
             client: plain.source,
             client_port: plain.source_port,
@@ -189,20 +230,20 @@ impl Engine {
         let method = usual_method(connection)?;
         let end = (connection.destination_address, connection.destination_port);
         let destination = connection.destination;
-        if connection.destination_family != plain.family || !self.services.destinations.get(destination?)?.available {
+        if connection.destination_family != family || !self.services.destinations.get(destination?)?.available {
             return None;
         }
-        let hop = self.open_way(frame, plain, end.0)?;
+        let hop = self.open_way(frame, plain, family, end.0)?;
         if method == ForwardingMethod::DirectRouting && self.network.link(hop.link)?.layer == LinkLayer::Ip {
             return None;
         }
         let edit = match method {
             ForwardingMethod::DirectRouting => Edit::TimeToLive,
-            _ => Edit::of(frame, plain, End::Destination, end)?,
+            _ => Edit::of(frame, plain, family, End::Destination, end)?,
         };
         self.count_packet(destination, Sender::Client, plain.length);
         self.follow(id, Sender::Client, &frame.packet()[plain.header..plain.length]);
-        edit.apply(frame, plain);
+        edit.apply(frame, plain, family);
         let connection = self.connections.get_mut(id)?;
         connection.in_packets = connection.in_packets.wrapping_add(1);
         if self.sync.is_master() {
@@ -210,42 +251,42 @@ impl Engine {
             self.tell(now, id, packets);
         }
         self.touch(now, id);
-        Some(Verdict::Transmit(Egress { link: hop.link, family: plain.family, next_hop: hop.address }))
+        Some(Verdict::Transmit(Egress { link: hop.link, family, next_hop: hop.address }))
     }
 
-    #[inline]
-    fn reply(&mut self, now: Tick, frame: &mut Frame, plain: &Plain) -> Option<Verdict> {
-        if !self.services.serves(plain.family) || self.network.has_policy(plain.family) {
+    #[inline(always)]
+    fn reply(&mut self, now: Tick, frame: &mut Frame, plain: &Plain, family: Family) -> Option<Verdict> {
+        if !self.services.serves(family) {
             return None;
         }
         let server = (plain.source, plain.source_port);
         let client = (plain.destination, plain.destination_port);
-        let id = self.connections.find_reply(plain.family, plain.protocol, server, client)?;
+        let id = self.connections.find_reply(family, plain.protocol, server, client)?;
         let connection = self.connections.get(id)?;
         if usual_method(connection)? != ForwardingMethod::Masquerading {
             return None;
         }
         let end = (connection.virtual_address, connection.virtual_port);
         let destination = connection.destination;
-        let hop = self.open_way(frame, plain, plain.destination)?;
-        let edit = Edit::of(frame, plain, End::Source, end)?;
+        let hop = self.open_way(frame, plain, family, plain.destination)?;
+        let edit = Edit::of(frame, plain, family, End::Source, end)?;
         self.count_packet(destination, Sender::Server, plain.length);
         self.follow(id, Sender::Server, &frame.packet()[plain.header..plain.length]);
-        edit.apply(frame, plain);
+        edit.apply(frame, plain, family);
         self.touch(now, id);
-        Some(Verdict::Transmit(Egress { link: hop.link, family: plain.family, next_hop: hop.address }))
+        Some(Verdict::Transmit(Egress { link: hop.link, family, next_hop: hop.address }))
     }
 
     /// The way to `address`, if the packet fits it as it is.
-    #[inline]
-    fn open_way(&mut self, frame: &Frame, plain: &Plain, address: Address) -> Option<NextHop> {
-        let hop = self.routes.next_hop(&self.network, plain.family, address)?;
+    #[inline(always)]
+    fn open_way(&mut self, frame: &Frame, plain: &Plain, family: Family, address: Address) -> Option<NextHop> {
+        let hop = self.routes.next_hop_by_address(&self.network, family, address)?;
         (hop.kind == RouteKind::Unicast && wire_size(frame, plain) <= hop.mtu as usize).then_some(hop)
     }
 }
 
 /// The method of a connection that nobody listens to; `None` for other kinds.
-#[inline]
+#[inline(always)]
 fn usual_method(connection: &Connection) -> Option<ForwardingMethod> {
     let flags = connection.flags;
     if is_watched(flags) || flags.has(ConnFlags::ONE_PACKET) {
@@ -258,7 +299,7 @@ fn usual_method(connection: &Connection) -> Option<ForwardingMethod> {
 }
 
 /// The size of the packet on the wire: that of one segment, for a super-frame.
-#[inline]
+#[inline(always)]
 fn wire_size(frame: &Frame, plain: &Plain) -> usize {
     match frame.offload.segmentation {
         Segmentation::None => plain.length,
@@ -273,7 +314,7 @@ fn wire_size(frame: &Frame, plain: &Plain) -> usize {
 }
 
 /// Takes apart an IPv4 packet without options that is whole and may go on.
-#[inline]
+#[inline(always)]
 fn plain4(packet: &[u8]) -> Option<Plain> {
     let header: &[u8; v4::LENGTH] = packet.first_chunk()?;
     let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
@@ -295,7 +336,6 @@ fn plain4(packet: &[u8]) -> Option<Plain> {
     transport(
         packet,
         Plain {
-            family: Family::V4,
             protocol: Protocol(header[v4::PROTOCOL]),
             source: Address::v4([header[12], header[13], header[14], header[15]]),
             destination: Address::v4([header[16], header[17], header[18], header[19]]),
@@ -309,7 +349,7 @@ fn plain4(packet: &[u8]) -> Option<Plain> {
 }
 
 /// Takes apart an IPv6 packet without extension headers that may go on.
-#[inline]
+#[inline(always)]
 fn plain6(packet: &[u8]) -> Option<Plain> {
     let header: &[u8; v6::LENGTH] = packet.first_chunk()?;
     let length = v6::LENGTH + usize::from(u16::from_be_bytes([header[4], header[5]]));
@@ -322,7 +362,6 @@ fn plain6(packet: &[u8]) -> Option<Plain> {
     transport(
         packet,
         Plain {
-            family: Family::V6,
             protocol: Protocol(header[v6::NEXT_HEADER]),
             source,
             destination: Address::read(Family::V6, &header[v6::DESTINATION])?,
@@ -336,7 +375,7 @@ fn plain6(packet: &[u8]) -> Option<Plain> {
 }
 
 /// Adds what the transport header says; its length is known to be enough afterwards.
-#[inline]
+#[inline(always)]
 fn transport(packet: &[u8], mut plain: Plain) -> Option<Plain> {
     let segment = packet.get(plain.header..plain.length)?;
     match plain.protocol {
@@ -359,6 +398,8 @@ enum Edit {
         end: End,
         address: Address,
         port: Port,
+        /// What the addresses under both checksums change by.
+        change: Sum,
         /// Where the transport's checksum lies, and what it becomes.
         checksum: (usize, Checksum),
     },
@@ -367,68 +408,61 @@ enum Edit {
 impl Edit {
     /// Another address and port at one end; `None` where the checksum must be computed from the
     /// whole packet.
-    #[inline]
-    fn of(frame: &Frame, plain: &Plain, end: End, new: (Address, Port)) -> Option<Edit> {
+    #[inline(always)]
+    fn of(frame: &Frame, plain: &Plain, family: Family, end: End, new: (Address, Port)) -> Option<Edit> {
         let (old, old_port) = match end {
             End::Source => (plain.source, plain.source_port),
             End::Destination => (plain.destination, plain.destination_port),
         };
         let at = plain.header + if plain.protocol == Protocol::TCP { tcp::CHECKSUM } else { udp::CHECKSUM };
         let sum = Checksum::read(frame.packet(), at)?;
-        let addresses = Sum::ZERO.subtract_address(old).add_address(new.0);
+        let change = match family {
+            // The other words are zero.
+            Family::V4 => Sum::ZERO.add_word(!old.raw()[0]).add_word(new.0.raw()[0]),
+            Family::V6 => Sum::ZERO.subtract_address(old).add_address(new.0),
+        };
         let updated = if frame.offload.is_partial() {
             // Holds the pseudo-header's sum alone: ports are summed later, by whoever finishes it.
-            sum.updated_partial(addresses)
+            sum.updated_partial(change)
         } else {
-            let sum_with_port = sum.updated(addresses.subtract_number(old_port.0).add_number(new.1.0));
+            let whole = sum.updated(change.subtract_number(old_port.0).add_number(new.1.0));
             match plain.protocol {
-                Protocol::TCP => sum_with_port,
+                Protocol::TCP => whole,
                 _ if sum.is_zero() => return None,
-                _ => sum_with_port.not_zero(),
+                _ => whole.not_zero(),
             }
         };
-        Some(Edit::Translate { end, address: new.0, port: new.1, checksum: (at, updated) })
+        Some(Edit::Translate { end, address: new.0, port: new.1, change, checksum: (at, updated) })
     }
 
     /// Edits the packet, whose padding is cut off.
-    #[inline]
-    fn apply(self, frame: &mut Frame, plain: &Plain) {
+    #[inline(always)]
+    fn apply(self, frame: &mut Frame, plain: &Plain, family: Family) {
         frame.truncate(plain.length);
         let packet = frame.packet_mut();
-        // The two bytes that TTL and protocol are, before and after.
         let mut header_change = Sum::ZERO;
-        match plain.family {
+        if let Edit::Translate { end, address, port, change, checksum: (at, checksum) } = self {
+            checksum.write(packet, at);
+            let port_at = plain.header + if end == End::Source { 0 } else { 2 };
+            packet[port_at..port_at + 2].copy_from_slice(&port.0.to_be_bytes());
+            match (family, end) {
+                (Family::V4, End::Source) => packet[v4::SOURCE].copy_from_slice(&address.octets4()),
+                (Family::V4, End::Destination) => packet[v4::DESTINATION].copy_from_slice(&address.octets4()),
+                (Family::V6, End::Source) => packet[v6::SOURCE].copy_from_slice(&address.octets16()),
+                (Family::V6, End::Destination) => packet[v6::DESTINATION].copy_from_slice(&address.octets16()),
+            }
+            header_change = change;
+        }
+        match family {
             Family::V4 => {
-                let protocol = packet[v4::PROTOCOL];
-                header_change = header_change.subtract_half(u16::from_ne_bytes([packet[v4::TTL], protocol]));
+                // The TTL is the upper half of its word: one less.
                 packet[v4::TTL] -= 1;
-                header_change = header_change.add_half(u16::from_ne_bytes([packet[v4::TTL], protocol]));
+                let change = header_change.subtract_number(1 << 8);
+                if let Some(sum) = Checksum::read(packet, v4::CHECKSUM) {
+                    sum.updated(change).write(packet, v4::CHECKSUM);
+                }
             }
             Family::V6 => packet[v6::HOP_LIMIT] -= 1,
-        }
-        if let Edit::Translate { end, address, port, checksum: (at, checksum) } = self {
-            let (old, port_at) = match end {
-                End::Source => (plain.source, plain.header),
-                End::Destination => (plain.destination, plain.header + 2),
-            };
-            checksum.write(packet, at);
-            packet[port_at..port_at + 2].copy_from_slice(&port.0.to_be_bytes());
-            match plain.family {
-                Family::V4 => {
-                    let range = if end == End::Source { v4::SOURCE } else { v4::DESTINATION };
-                    packet[range].copy_from_slice(&address.octets4());
-                    header_change = header_change.subtract_address(old).add_address(address);
-                }
-                Family::V6 => {
-                    let range = if end == End::Source { v6::SOURCE } else { v6::DESTINATION };
-                    packet[range].copy_from_slice(&address.octets16());
-                }
-            }
-        }
-        if plain.family == Family::V4
-            && let Some(sum) = Checksum::read(packet, v4::CHECKSUM)
-        {
-            sum.updated(header_change).write(packet, v4::CHECKSUM);
         }
     }
 }

@@ -207,6 +207,11 @@ impl Engine {
         self.process(now, frame, &seen)
     }
 
+    /// Where the connections are kept in memory, as addresses: nearly all that an engine has.
+    pub fn memory(&self) -> [std::ops::Range<usize>; 2] {
+        self.connections.memory()
+    }
+
     /// Packets of the engine's own that wait to be sent. The caller sends and clears them.
     pub fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox

@@ -44,10 +44,21 @@ impl RouteCache {
         self.find(network, flow)
     }
 
-    #[inline]
+    /// As [`RouteCache::next_hop`], where the host has no rules: an address is all that entries differ in.
+    #[inline(always)]
+    pub fn next_hop_by_address(&mut self, network: &Network, family: Family, address: Address) -> Option<NextHop> {
+        debug_assert!(!network.has_policy(family));
+        if let Some(known) = &self.slots[place(address)]
+            && known.flow.destination == address
+            && known.flow.family == family
+        {
+            return known.hop;
+        }
+        self.find(network, Flow::to(family, address))
+    }
+
     fn find(&mut self, network: &Network, flow: Flow) -> Option<NextHop> {
-        let ends = flow.destination.fold() ^ flow.source.fold().rotate_left(16);
-        let slot = &mut self.slots[(ends.wrapping_mul(0x9e37_79b1) >> 22) as usize % SLOTS];
+        let slot = &mut self.slots[place(flow.destination) ^ place(flow.source)];
         if let Some(known) = slot
             && known.flow == flow
         {
@@ -57,4 +68,10 @@ impl RouteCache {
         *slot = Some(Known { flow, hop });
         hop
     }
+}
+
+/// Where an address lies; that of zero is zero.
+#[inline(always)]
+fn place(address: Address) -> usize {
+    (address.fold().wrapping_mul(0x9e37_79b1) >> 22) as usize % SLOTS
 }

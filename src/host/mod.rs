@@ -33,3 +33,5 @@ pub mod sys;
 mod testing;
 pub mod tunway;
 pub mod virtual_mac;
+
+pub use sys::prefer_huge_pages;

@@ -83,13 +83,11 @@ impl Sum {
     /// The sum folded to sixteen bits, not complemented: what a partial checksum holds.
     #[inline]
     pub fn fold(self) -> u16 {
-        let mut sum = self.0;
-        sum = (sum & 0xffff_ffff) + (sum >> 32);
-        sum = (sum & 0xffff_ffff) + (sum >> 32);
-        let mut sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum = (sum & 0xffff) + (sum >> 16);
-        sum as u16
+        let (sum, carry) = (self.0 as u32).overflowing_add((self.0 >> 32) as u32);
+        // What overflowed has room for its carry, here and below.
+        let sum = sum.wrapping_add(u32::from(carry));
+        let (sum, carry) = (sum as u16).overflowing_add((sum >> 16) as u16);
+        sum.wrapping_add(u16::from(carry))
     }
 
     /// Whether this sum, taken over bytes with their checksum in place, says that they are intact.

@@ -20,6 +20,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::base::{self, LinkId, Tick};
 use crate::engine::{Config, DropReason, Egress, Engine, Verdict};
+use crate::host::prefer_huge_pages;
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
 use crate::port::{Adjustment, Held, Port, PortDrop, PortError, PortEvent, Ports};
@@ -88,9 +89,11 @@ impl Worker {
     ) -> io::Result<(Worker, Mailbox)> {
         let poll = Poll::new()?;
         let (mailbox, inbox) = Mailbox::new(Arc::new(Waker::new(poll.registry(), BELL)?));
+        let engine = Engine::new(config);
+        engine.memory().into_iter().for_each(prefer_huge_pages);
         let worker = Worker {
             number,
-            engine: Engine::new(config),
+            engine,
             ports: Ports::new(),
             responder: Responder::default(),
             hops: Hops::new(),

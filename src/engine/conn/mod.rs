@@ -9,4 +9,4 @@ mod table;
 mod timer;
 
 pub use entry::{ConnFlags, Connection, Sent, TupleKey};
-pub use table::{ConnectionTable, Removed, TableFull};
+pub use table::{Chain, ConnectionTable, Removed, TableFull};

@@ -3,6 +3,9 @@
 //! Memory for the largest number of connections is reserved at the start (the machine hands out
 //! pages only as they are touched), so that no packet ever waits for an allocation or a rehash.
 
+use std::hint::black_box;
+use std::ops::Range;
+
 use crate::base::hash::HashKey;
 use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
 use crate::table::ForwardingMethod;
@@ -18,6 +21,10 @@ pub(super) const NONE: u32 = u32::MAX;
 #[error("the connection table is full")]
 pub struct TableFull;
 
+/// A chain that will be needed soon.
+#[derive(Clone, Copy, Debug)]
+pub struct Chain(u32);
+
 /// What is left to do when an entry has gone: its destination and controller are told.
 #[derive(Clone, Debug)]
 pub struct Removed {
@@ -28,6 +35,8 @@ pub struct Removed {
 pub struct ConnectionTable {
     entries: Vec<Connection>,
     free: Vec<u32>,
+    /// The first entry of each chain, counted from one: zeroed memory, which the machine hands out
+    /// as it is touched, is a table of empty chains.
     heads: Box<[u32]>,
     mask: u32,
     key: HashKey,
@@ -46,7 +55,7 @@ impl ConnectionTable {
         ConnectionTable {
             entries: Vec::with_capacity(maximum),
             free: Vec::new(),
-            heads: vec![NONE; buckets].into_boxed_slice(),
+            heads: vec![0; buckets].into_boxed_slice(),
             mask: buckets as u32 - 1,
             key,
             timers: TimerWheel::new(),
@@ -81,6 +90,35 @@ impl ConnectionTable {
         self.entries.get_mut(id.index()).filter(|entry| entry.in_use)
     }
 
+    /// Where the table lies in memory: places for entries, and chains.
+    pub fn memory(&self) -> [Range<usize>; 2] {
+        let range = |start: usize, length: usize| start..start + length;
+        [
+            range(self.entries.as_ptr() as usize, self.entries.capacity() * size_of::<Connection>()),
+            range(self.heads.as_ptr() as usize, size_of_val(&*self.heads)),
+        ]
+    }
+
+    /// The chain that packets of this client are looked for in.
+    #[inline]
+    pub fn chain_of(&self, protocol: Protocol, client: Address, port: Port) -> Chain {
+        Chain(self.bucket(protocol, client, port) as u32)
+    }
+
+    /// Reads the heads of some chains and their newest entries, so that they are in the cache when
+    /// they are needed. The reads do not depend on each other: the memory works on many at once.
+    #[inline]
+    pub fn fetch(&self, chains: &[Chain]) {
+        let heads = chains.iter().fold(0, |read, &Chain(bucket)| read ^ self.heads[bucket as usize]);
+        black_box(heads);
+        let entries = chains.iter().fold(0, |read, &Chain(bucket)| {
+            let newest = self.entries.get(self.head(bucket as usize) as usize);
+            // One field of each cache line.
+            newest.map_or(read, |entry| read ^ entry.next ^ entry.timeout)
+        });
+        black_box(entries);
+    }
+
     /// Finds the connection a client's packet belongs to.
     #[inline]
     pub fn find(&self, key: &TupleKey) -> Option<ConnectionId> {
@@ -93,7 +131,7 @@ impl ConnectionTable {
 
     #[inline]
     fn find_with_port(&self, key: &TupleKey) -> Option<ConnectionId> {
-        let mut id = self.heads[self.bucket(key.protocol, key.client, key.client_port)];
+        let mut id = self.head(self.bucket(key.protocol, key.client, key.client_port));
         while id != NONE {
             let entry = &self.entries[id as usize];
             if entry.client_port == key.client_port
@@ -115,7 +153,7 @@ impl ConnectionTable {
     /// Finds a persistence template. `wanted` has the last word (a SIP template must carry the
     /// same Call-ID).
     pub fn find_template(&self, key: &TupleKey, wanted: impl Fn(ConnectionId) -> bool) -> Option<ConnectionId> {
-        let mut id = self.heads[self.bucket(key.protocol, key.client, Port::ANY)];
+        let mut id = self.head(self.bucket(key.protocol, key.client, Port::ANY));
         while id != NONE {
             let entry = &self.entries[id as usize];
             if entry.is_template() && entry.key() == *key && wanted(ConnectionId(id)) {
@@ -136,7 +174,7 @@ impl ConnectionTable {
         source: (Address, Port),
         client: (Address, Port),
     ) -> Option<ConnectionId> {
-        let mut id = self.heads[self.bucket(protocol, client.0, client.1)];
+        let mut id = self.head(self.bucket(protocol, client.0, client.1));
         while id != NONE {
             let entry = &self.entries[id as usize];
             if entry.client_port == client.1
@@ -256,13 +294,19 @@ impl ConnectionTable {
     /// The entries of a hash chain, newest first.
     pub fn chain(&self, number: usize) -> impl Iterator<Item = ConnectionId> + '_ {
         let some = |id: u32| (id != NONE).then_some(id);
-        let head = self.heads.get(number).copied().and_then(some);
+        let head = self.heads.get(number).and_then(|head| some(head.wrapping_sub(1)));
         std::iter::successors(head, move |&id| some(self.entries[id as usize].next)).map(ConnectionId)
     }
 
     /// How many places there are, used or free: a cursor at or beyond this is at the end.
     pub fn places(&self) -> usize {
         self.entries.len()
+    }
+
+    /// The newest entry of a chain, or [`NONE`].
+    #[inline]
+    fn head(&self, bucket: usize) -> u32 {
+        self.heads[bucket].wrapping_sub(1)
     }
 
     #[inline]
@@ -274,7 +318,7 @@ impl ConnectionTable {
         let entry = &self.entries[id.index()];
         let bucket = self.bucket(entry.protocol, entry.client, entry.client_port);
         let entry = &mut self.entries[id.index()];
-        entry.next = std::mem::replace(&mut self.heads[bucket], id.0);
+        entry.next = std::mem::replace(&mut self.heads[bucket], id.0 + 1).wrapping_sub(1);
         entry.hashed = true;
         if entry.flags.has(ConnFlags::NO_CLIENT_PORT) {
             self.without_client_port += 1;
@@ -288,10 +332,10 @@ impl ConnectionTable {
         }
         let after = entry.next;
         let bucket = self.bucket(entry.protocol, entry.client, entry.client_port);
-        if self.heads[bucket] == id.0 {
-            self.heads[bucket] = after;
+        if self.head(bucket) == id.0 {
+            self.heads[bucket] = after.wrapping_add(1);
         } else {
-            let mut at = self.heads[bucket];
+            let mut at = self.head(bucket);
             while at != NONE {
                 let next = self.entries[at as usize].next;
                 if next == id.0 {
@@ -313,7 +357,7 @@ impl ConnectionTable {
         assert_eq!(used, self.count, "entries in use and the count");
         let mut chained = 0;
         for (bucket, &head) in self.heads.iter().enumerate() {
-            let mut id = head;
+            let mut id = head.wrapping_sub(1);
             while id != NONE {
                 let entry = &self.entries[id as usize];
                 assert!(entry.in_use && entry.hashed, "a chain holds a live entry");

@@ -278,6 +278,17 @@ fn compare_shares(load: u64, weight: u32, other_load: u64, other_weight: u32) ->
     (u128::from(load) * u128::from(other_weight)).cmp(&(u128::from(other_load) * u128::from(weight)))
 }
 
+/// Whether less falls on each unit of weight (neither is 0) in the first pair of load and weight.
+#[inline]
+fn is_smaller_share((load, weight): (u64, u32), (other_load, other_weight): (u64, u32)) -> bool {
+    // Loads beyond 32 bits are sixteen million active connections: the product fits otherwise.
+    if (load | other_load) >> 32 == 0 {
+        load * u64::from(other_weight) < other_load * u64::from(weight)
+    } else {
+        compare_shares(load, weight, other_load, other_weight).is_lt()
+    }
+}
+
 /// A setting in seconds as milliseconds.
 fn milliseconds(seconds: i32) -> u64 {
     u64::try_from(seconds).unwrap_or(0) * 1000
