@@ -33,8 +33,13 @@ macro_rules! each {
 }
 
 impl Input {
-    pub fn descriptor(&self) -> RawFd {
-        each!(self, input => input.descriptor())
+    /// The descriptors that become readable when frames arrive.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        match self {
+            Input::Packet(input) => input.descriptors().collect(),
+            Input::Tun(input) => vec![input.descriptor()],
+            Input::Memory(input) => vec![input.descriptor()],
+        }
     }
 
     /// How many frames can be read, at most `limit`; they are held until [`Input::release`].
@@ -47,6 +52,15 @@ impl Input {
     #[inline]
     pub fn frame(&mut self, index: usize, link: LinkId) -> Result<Frame<'_>, PortDrop> {
         each!(self, input => input.frame(index, link))
+    }
+
+    /// The frame at `index` for a look ahead, which counts nothing; `None` where that cannot be.
+    #[inline]
+    pub fn peek(&mut self, index: usize, link: LinkId) -> Option<Frame<'_>> {
+        match self {
+            Input::Packet(input) => input.peek(index, link),
+            Input::Tun(_) | Input::Memory(_) => None,
+        }
     }
 
     #[inline]

@@ -71,7 +71,7 @@ mod sys;
 mod tests;
 pub mod tun;
 
-pub use af_packet::{Adjustment, Fanout, FanoutGroup, PacketOptions, Queueing, Reception};
+pub use af_packet::{Adjustment, Fanout, FanoutGroup, GroupNumbers, PacketOptions, Queueing, Reception};
 pub use counters::{Counters, PortDrop};
 pub use envelope::{Held, packet_offload};
 pub use error::PortError;

@@ -7,7 +7,7 @@ use crate::base::LinkId;
 use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::{Frame, LinkHeader, Offload};
 
-use super::af_packet::{self, Adjustment, PacketOptions};
+use super::af_packet::{self, Adjustment, GroupNumbers, PacketOptions};
 use super::counters::{Counters, PortDrop};
 use super::envelope::{Held, packet_offload, seal};
 use super::error::PortError;
@@ -36,8 +36,8 @@ impl Port {
         Ok(Port { input: Input::Tun(input), output: Way::Tun(output) })
     }
 
-    /// Number of the fanout group the port is in; `None` where it is in none.
-    pub fn fanout_group(&self) -> Option<u16> {
+    /// Numbers of the fanout group the port is in; `None` where it is in none.
+    pub fn fanout_group(&self) -> Option<GroupNumbers> {
         match &self.input {
             Input::Packet(input) => input.fanout_group(),
             Input::Tun(_) | Input::Memory(_) => None,
@@ -103,13 +103,17 @@ impl Ports {
         }
     }
 
-    /// The links that have a port, with the descriptors that become readable when frames arrive.
+    /// The links that have a port, with the descriptors that become readable when frames arrive: a port
+    /// may have several.
     ///
     /// Readiness may be taken edge-triggered: after an edge, read until [`Ports::ready`] gives less than
     /// its limit.
     pub fn descriptors(&self) -> impl Iterator<Item = (LinkId, RawFd)> + '_ {
         let inputs = self.inputs.0.iter().enumerate();
-        inputs.filter_map(|(index, input)| Some((LinkId(index as u32), input.as_ref()?.descriptor())))
+        inputs.flat_map(|(index, input)| {
+            let descriptors = input.as_ref().map(Input::descriptors).unwrap_or_default();
+            descriptors.into_iter().map(move |descriptor| (LinkId(index as u32), descriptor))
+        })
     }
 
     /// How many frames of `link` can be read now, at most `limit`. They and their slots are the worker's
@@ -143,6 +147,13 @@ impl Ports {
                 Err(reason)
             }
         }
+    }
+
+    /// The frame at `index` for a look ahead: nothing is counted, and [`Ports::frame`] will give it.
+    /// `None` where it is none, or the port has no way to look ahead.
+    #[inline]
+    pub fn peek(&mut self, link: LinkId, index: usize) -> Option<Frame<'_>> {
+        self.inputs.of_mut(link)?.peek(index, link)
     }
 
     /// The packet of a held frame as it stands, and its offload metadata counted from the packet's

@@ -14,8 +14,8 @@ use crate::base::{LinkId, Port, Tick};
 use crate::control::director::Fleet;
 use crate::engine::sync::Ignored;
 use crate::engine::{Config, Engine};
-use crate::port::PortError;
 use crate::port::af_packet::fanout::FlowHash;
+use crate::port::{GroupNumbers, PortError};
 use crate::sync::{Interface, Receiver, Sender};
 use crate::table::{Change, DaemonConfig, DaemonRole, Errno};
 use crate::worker::question::{Finding, Question};
@@ -105,7 +105,7 @@ impl Workers {
     ///
     /// # Errors
     /// Why the port cannot be opened.
-    pub fn open(&self, worker: usize, link: LinkId, way: Way) -> io::Result<Result<Option<u16>, PortError>> {
+    pub fn open(&self, worker: usize, link: LinkId, way: Way) -> io::Result<Result<Option<GroupNumbers>, PortError>> {
         let (outcome, opened) = mpsc::channel();
         let Some(mailbox) = self.mailboxes.get(worker) else { return Err(io::ErrorKind::NotFound.into()) };
         mailbox.send(Message::Open { link, way, outcome })?;

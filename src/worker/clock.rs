@@ -18,6 +18,12 @@ impl Clock {
         Clock { start: Instant::now() }
     }
 
+    /// Microseconds since the start, for what is measured and not compared with timers.
+    #[inline]
+    pub fn micros(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
     #[inline]
     pub fn now(&self) -> Tick {
         Tick(self.start.elapsed().as_millis() as u64)

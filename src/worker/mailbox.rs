@@ -12,7 +12,7 @@ use crate::engine::sync::Share;
 use crate::host::neighbour::{Learned, NeighbourEvent};
 use crate::host::responder::Owned;
 use crate::port::af_packet::program::Program;
-use crate::port::{PacketOptions, PortError, TunOptions};
+use crate::port::{GroupNumbers, PacketOptions, PortError, TunOptions};
 use crate::sync::Sender;
 use crate::table::{Change, Network};
 use crate::wire::sync::{Entry, Recognised};
@@ -48,7 +48,7 @@ pub enum Message {
     Open {
         link: LinkId,
         way: Way,
-        outcome: mpsc::Sender<Result<Option<u16>, PortError>>,
+        outcome: mpsc::Sender<Result<Option<GroupNumbers>, PortError>>,
     },
     /// Receive other frames on a link from now on: what passes the filter, and of those what
     /// falls to which worker.

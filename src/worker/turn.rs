@@ -7,29 +7,33 @@
 //! ```
 //!
 //! Work is bounded on every side: so many frames a link, then the next link; so many expiries a
-//! turn; messages between batches. Nothing here waits but the poll at the top.
+//! turn; messages between batches. Nothing here waits but the poll at the top, or the pause that takes
+//! its place where traffic is dense ([`super::pace`]).
 
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::base::{self, LinkId, Tick};
+use crate::engine::conn::Chain;
 use crate::engine::{Config, DropReason, Egress, Engine, Verdict};
 use crate::host::prefer_huge_pages;
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
-use crate::port::{Adjustment, Held, Port, PortDrop, PortError, PortEvent, Ports};
+use crate::port::{Adjustment, GroupNumbers, Held, Port, PortDrop, PortError, PortEvent, Ports};
 use crate::table::{Change, DaemonRole, Network};
 use crate::wire::{EtherType, Frame, LinkHeader, ip};
 
 use super::clock::Clock;
 use super::hops::{Hop, Hops, send_frame};
 use super::mailbox::{Mailbox, Message, Report, Way};
+use super::pace::Pace;
 use super::question::{self, Finding, Question};
 use super::teller::Teller;
 
@@ -68,6 +72,9 @@ pub struct Worker {
     ready: Vec<LinkId>,
     registered: Vec<(LinkId, RawFd)>,
     stopping: bool,
+    pace: Pace,
+    /// The connections of the batch at hand.
+    chains: Vec<Chain>,
     /// More connections are due to end than one turn may end.
     more_due: bool,
     teller: Teller,
@@ -107,6 +114,8 @@ impl Worker {
             ready: Vec::new(),
             registered: Vec::new(),
             stopping: false,
+            pace: Pace::default(),
+            chains: Vec::with_capacity(BATCH),
             more_due: false,
             teller: Teller::default(),
             complained: [0; 6],
@@ -126,35 +135,64 @@ impl Worker {
     /// The event loop itself failed.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(64);
+        // A pause of microseconds is no longer than asked for; elsewhere nothing is slept away.
+        if let Err(error) = nix::sys::prctl::set_timerslack(1) {
+            log::debug!("worker {}: timers stay coarse: {error}", self.number);
+        }
         while !self.stopping {
-            let sleep = self.sleep();
-            match self.poll.poll(&mut events, Some(sleep)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                outcome => outcome?,
+            match self.pace.pause() {
+                Some(pause) if self.ready.is_empty() && !self.more_due => self.pause(pause),
+                Some(_) => {}
+                None => self.wait(&mut events, self.sleep())?,
             }
-            for event in &events {
-                if event.token() == BELL {
-                    continue;
-                }
-                let link = LinkId(event.token().0 as u32);
-                if event.is_error() || event.is_read_closed() {
-                    self.ports.examine(link);
-                }
-                self.mark_ready(link);
+            let frames = self.turn();
+            if self.pace.note(self.clock.micros(), frames) && self.pace.pause().is_some() {
+                // Nobody waits for events meanwhile, and errors are among them.
+                self.wait(&mut events, Duration::ZERO)?;
             }
-            self.turn();
         }
         self.ports.flush();
         Ok(())
     }
 
-    fn turn(&mut self) {
+    /// Sleeps until something happens, and notes which links have frames.
+    fn wait(&mut self, events: &mut Events, longest: Duration) -> io::Result<()> {
+        match self.poll.poll(events, Some(longest)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            outcome => outcome?,
+        }
+        for event in &*events {
+            if event.token() == BELL {
+                continue;
+            }
+            let link = LinkId(event.token().0 as u32);
+            if event.is_error() || event.is_read_closed() {
+                self.ports.examine(link);
+            }
+            self.mark_ready(link);
+        }
+        Ok(())
+    }
+
+    /// Sleeps for a moment in which every link may get frames.
+    fn pause(&mut self, pause: Duration) {
+        thread::sleep(pause);
+        for place in 0..self.registered.len() {
+            self.mark_ready(self.registered[place].0);
+        }
+    }
+
+    /// One turn; how many frames it handled.
+    fn turn(&mut self) -> usize {
+        let mut frames = 0;
         let mut now = self.clock.now();
         while let Ok(message) = self.inbox.try_recv() {
             self.take(now, message);
         }
         for link in std::mem::take(&mut self.ready) {
-            if self.serve(now, link) {
+            let (served, more) = self.serve(now, link);
+            frames += served;
+            if more {
                 self.mark_ready(link);
             }
             now = self.clock.now();
@@ -168,21 +206,38 @@ impl Worker {
         while let Some((link, event)) = self.ports.event() {
             self.note_event(link, event);
         }
+        frames
     }
 
-    /// Handles the frames that a link has, up to a bound; whether there may be more.
-    fn serve(&mut self, now: Tick, link: LinkId) -> bool {
+    /// Handles the frames that a link has, up to a bound: how many, and whether there may be more.
+    fn serve(&mut self, now: Tick, link: LinkId) -> (usize, bool) {
+        let mut served = 0;
         for _ in 0..BATCHES {
             let count = self.ports.ready(link, BATCH);
+            if self.engine.is_worth_fetching() {
+                self.fetch(link, count);
+            }
             for index in 0..count {
                 self.handle(now, link, index);
             }
             self.ports.flush();
+            served += count;
             if count < BATCH {
-                return false;
+                return (served, false);
             }
         }
-        true
+        (served, true)
+    }
+
+    /// Has the memory fetch the connections of a batch while nobody waits for them yet.
+    fn fetch(&mut self, link: LinkId, count: usize) {
+        self.chains.clear();
+        for index in 0..count {
+            if let Some(frame) = self.ports.peek(link, index) {
+                self.chains.extend(self.engine.chain_of(&frame));
+            }
+        }
+        self.engine.fetch(&self.chains);
     }
 
     #[inline]
@@ -342,7 +397,9 @@ impl Worker {
         if !announce {
             return;
         }
-        for (link, _) in self.registered.clone() {
+        let mut links: Vec<LinkId> = self.registered.iter().map(|&(link, _)| link).collect();
+        links.dedup();
+        for link in links {
             for address in self.responder.announced(link) {
                 let mut bytes = [0; ANSWER_LENGTH];
                 if let Some(length) = self.responder.announce(link, address, &mut bytes) {
@@ -352,7 +409,7 @@ impl Worker {
         }
     }
 
-    fn open(&mut self, link: LinkId, way: &Way) -> Result<Option<u16>, PortError> {
+    fn open(&mut self, link: LinkId, way: &Way) -> Result<Option<GroupNumbers>, PortError> {
         self.close(link);
         let port = match way {
             Way::Packet(options) => Port::packet(options)?,
@@ -360,8 +417,9 @@ impl Worker {
         };
         let group = port.fanout_group();
         self.ports.insert(link, port);
-        let descriptor = self.ports.descriptors().find(|(id, _)| *id == link).map(|(_, descriptor)| descriptor);
-        if let Some(descriptor) = descriptor {
+        let descriptors: Vec<RawFd> =
+            self.ports.descriptors().filter(|(id, _)| *id == link).map(|(_, descriptor)| descriptor).collect();
+        for descriptor in descriptors {
             let token = Token(link.index());
             match self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE) {
                 Ok(()) => self.registered.push((link, descriptor)),
@@ -383,7 +441,7 @@ impl Worker {
     }
 
     fn close(&mut self, link: LinkId) {
-        if let Some(place) = self.registered.iter().position(|(id, _)| *id == link) {
+        while let Some(place) = self.registered.iter().position(|(id, _)| *id == link) {
             let (_, descriptor) = self.registered.swap_remove(place);
             // A descriptor that is gone needs no deregistering.
             let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));

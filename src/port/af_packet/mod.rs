@@ -1,6 +1,6 @@
 //! AF_PACKET: the frames of an Ethernet interface, with CAP_NET_RAW alone.
 //!
-//! Receives over a TPACKET_V2 ring whose slots hold super-frames, sends with sendmmsg(2) straight
+//! Receives over TPACKET_V2 rings, one for short frames and one whose slots hold super-frames, sends with sendmmsg(2) straight
 //! from those slots, and carries a virtio-net header in front of each frame both ways, so that
 //! unfinished checksums and 64 KiB frames pass as they are. Mirrors packet(7) and
 //! `Documentation/networking/packet_mmap.rst`.
@@ -14,6 +14,7 @@ pub mod fanout;
 pub mod filter;
 #[cfg(test)]
 mod interpreter;
+mod lanes;
 mod membership;
 pub mod program;
 pub(super) mod receive;
@@ -27,11 +28,15 @@ use super::error::PortError;
 use super::sys::geometry::{Geometry, RESERVE};
 use super::sys::ring::Ring;
 use super::sys::socket::{Intake, Membership, PacketSocket};
-use program::Program;
-use receive::PacketInput;
+use program::{Lengths, Program, ProgramTooLong};
+use receive::{Lane, PacketInput};
 use transmit::PacketOutput;
 
-/// Slots of a ring where nothing else is said: 18 MiB.
+/// Slots for short frames where nothing else is said: 8 MiB.
+pub const SHORT_SLOTS: usize = 4096;
+/// Bytes of such a slot: a frame of a link of the usual MTU with all headers.
+const SHORT_SLOT_SIZE: usize = 2048;
+/// Slots for longer frames where nothing else is said: 18 MiB.
 pub const SLOTS: usize = 256;
 /// Bytes of a slot where nothing else is said: a 64 KiB super-frame with all headers, and 15 slots
 /// to a block of 1 MiB. No power of two, so that the slots' first lines spread over the cache.
@@ -46,6 +51,9 @@ pub struct PacketOptions {
     pub name: String,
     /// The kernel's index of it.
     pub interface: u32,
+    /// Slots for frames of up to [`lanes::SHORT_FRAME`] bytes; 0 where all frames share one ring.
+    pub short_slots: usize,
+    /// Slots for longer frames, or all.
     pub slots: usize,
     pub slot_size: usize,
     pub reception: Reception,
@@ -107,7 +115,14 @@ pub struct Fanout {
 pub enum FanoutGroup {
     /// One that nobody uses yet; [`Port::fanout_group`](super::Port::fanout_group) tells the others which.
     New,
-    Join(u16),
+    Join(GroupNumbers),
+}
+
+/// The kernel's numbers of a fanout group: of each of a port's rings one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupNumbers {
+    first: u16,
+    long: Option<u16>,
 }
 
 impl PacketOptions {
@@ -116,6 +131,7 @@ impl PacketOptions {
         PacketOptions {
             name: name.to_owned(),
             interface,
+            short_slots: SHORT_SLOTS,
             slots: SLOTS,
             slot_size: SLOT_SIZE,
             reception: Reception::Own,
@@ -144,13 +160,66 @@ pub(super) fn open(options: &PacketOptions) -> Result<(PacketInput, PacketOutput
 }
 
 fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {
+    let all = Opening { slots: options.slots, slot_size: options.slot_size, lengths: None, group: None };
+    if options.short_slots == 0 {
+        let group = options.fanout.as_ref().map(|fanout| match fanout.group {
+            FanoutGroup::New => None,
+            FanoutGroup::Join(GroupNumbers { first, .. }) => Some(first),
+        });
+        let (lane, group) = open_lane(options, &Opening { group, ..all })?;
+        join_groups(&lane.socket, options).map_err(|source| step(options, JOINING, source))?;
+        let groups = group.map(|first| GroupNumbers { first, long: None });
+        return Ok(PacketInput::new(lane, None, options, groups));
+    }
+    let joined = options.fanout.as_ref().map(|fanout| match fanout.group {
+        FanoutGroup::New => (None, None),
+        FanoutGroup::Join(GroupNumbers { first, long }) => (Some(first), long),
+    });
+    let long =
+        Opening { lengths: Some(Lengths::Beyond(lanes::SHORT_FRAME)), group: joined.map(|(_, long)| long), ..all };
+    let short = Opening {
+        slots: options.short_slots,
+        slot_size: SHORT_SLOT_SIZE,
+        lengths: Some(Lengths::UpTo(lanes::SHORT_FRAME)),
+        group: joined.map(|(first, _)| first),
+    };
+    // The long one first: whoever sees the short one's frames sees them all.
+    let (long, long_group) = open_lane(options, &long)?;
+    let (short, short_group) = open_lane(options, &short)?;
+    join_groups(&short.socket, options).map_err(|source| step(options, JOINING, source))?;
+    let groups = short_group.map(|first| GroupNumbers { first, long: long_group });
+    Ok(PacketInput::new(short, Some(long), options, groups))
+}
+
+const JOINING: &str = "joining promiscuous or multicast reception";
+
+/// How one of a port's rings is opened.
+#[derive(Clone, Copy)]
+struct Opening {
+    slots: usize,
+    slot_size: usize,
+    lengths: Option<Lengths>,
+    /// The fanout group to join, where there is to be one; a new one where that has no number yet.
+    group: Option<Option<u16>>,
+}
+
+impl Opening {
+    /// The filter of this ring: that of the port, for the lengths that the ring is for.
+    fn filter(&self, filter: Option<&Program>) -> Result<Option<Program>, ProgramTooLong> {
+        let filter = filter.map(|program| program.0.as_slice());
+        match self.lengths {
+            None => Ok(filter.map(|filter| Program(filter.to_vec()))),
+            Some(lengths) => Program::for_lengths(filter.unwrap_or(&Program::EVERYTHING), lengths).map(Some),
+        }
+    }
+}
+
+fn open_lane(options: &PacketOptions, opening: &Opening) -> Result<(Lane, Option<u16>), PortError> {
     let at = |name| move |source| step(options, name, source);
     let link = || options.name.clone();
-    let geometry = Geometry::new(options.slots, options.slot_size).ok_or_else(|| PortError::RingTooLarge {
-        link: link(),
-        slots: options.slots,
-        slot_size: options.slot_size,
-    })?;
+    let Opening { slots, slot_size, lengths, group } = *opening;
+    let geometry =
+        Geometry::new(slots, slot_size).ok_or_else(|| PortError::RingTooLarge { link: link(), slots, slot_size })?;
     let socket = open_bound(options)?;
     socket
         .set_number(libc::PACKET_VERSION, libc::tpacket_versions::TPACKET_V2 as libc::c_int)
@@ -161,28 +230,25 @@ fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {
         Some(libc::ENOMEM) => PortError::NoMemory { link: link(), source },
         _ => step(options, "setting up the receive ring", source),
     })?;
-    let filter = options.filter.as_ref().map(|program| program.0.as_slice());
-    let group = match &options.fanout {
-        None => {
-            if let Some(filter) = filter {
-                socket.attach_filter(filter).map_err(at("attaching the filter"))?;
-            }
-            socket.bind(options.interface, Intake::EveryProtocol).map_err(|source| bind_error(options, source))?;
-            None
+    let filter = opening.filter(options.filter.as_ref());
+    let filter = filter.map_err(|error| step(options, "attaching the filter", io::Error::other(error)))?;
+    let lane = |socket| Lane { socket, ring, lengths };
+    let (Some(fanout), Some(group)) = (&options.fanout, group) else {
+        if let Some(filter) = filter {
+            socket.attach_filter(&filter.0).map_err(at("attaching the filter"))?;
         }
-        Some(fanout) => {
-            // Only a socket that takes frames may join, and until it has joined they would be others' frames:
-            // a filter that takes nothing stands in between.
-            socket.attach_filter(&Program::NOTHING).map_err(at("attaching the filter"))?;
-            socket.bind(options.interface, Intake::EveryProtocol).map_err(|source| bind_error(options, source))?;
-            let group = join_fanout(&socket, fanout);
-            let group = group.map_err(|source| PortError::Fanout { link: link(), source })?;
-            socket.attach_filter(filter.unwrap_or(&Program::EVERYTHING)).map_err(at("attaching the filter"))?;
-            Some(group)
-        }
+        socket.bind(options.interface, Intake::EveryProtocol).map_err(|source| bind_error(options, source))?;
+        return Ok((lane(socket), None));
     };
-    join_groups(&socket, options).map_err(at("joining promiscuous or multicast reception"))?;
-    Ok(PacketInput::new(socket, ring, options, group))
+    // Only a socket that takes frames may join, and until it has joined they would be others' frames:
+    // a filter that takes nothing stands in between.
+    socket.attach_filter(&Program::NOTHING).map_err(at("attaching the filter"))?;
+    socket.bind(options.interface, Intake::EveryProtocol).map_err(|source| bind_error(options, source))?;
+    let group = join_fanout(&socket, group, &fanout.program);
+    let group = group.map_err(|source| PortError::Fanout { link: link(), source })?;
+    let filter = filter.as_ref().map_or(&Program::EVERYTHING[..], |filter| &filter.0);
+    socket.attach_filter(filter).map_err(at("attaching the filter"))?;
+    Ok((lane(socket), Some(group)))
 }
 
 fn open_output(options: &PacketOptions) -> Result<PacketSocket, PortError> {
@@ -208,16 +274,13 @@ fn open_bound(options: &PacketOptions) -> Result<PacketSocket, PortError> {
     Ok(socket)
 }
 
-/// Joins the group and gives its number.
-fn join_fanout(socket: &PacketSocket, fanout: &Fanout) -> io::Result<u16> {
-    let (group, flag) = match fanout.group {
-        FanoutGroup::New => (0, libc::PACKET_FANOUT_FLAG_UNIQUEID),
-        FanoutGroup::Join(group) => (group, 0),
-    };
+/// Joins the group of that number, or a new one, and gives its number.
+fn join_fanout(socket: &PacketSocket, group: Option<u16>, program: &Program) -> io::Result<u16> {
+    let flag = if group.is_some() { 0 } else { libc::PACKET_FANOUT_FLAG_UNIQUEID };
     // In a group it is the group's flag that keeps our own frames out, not the socket's.
     let kind = libc::PACKET_FANOUT_CBPF | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING | flag;
-    socket.set_number(libc::PACKET_FANOUT, (u32::from(group) | kind << 16) as libc::c_int)?;
-    socket.set_fanout_program(&fanout.program.0)?;
+    socket.set_number(libc::PACKET_FANOUT, (u32::from(group.unwrap_or(0)) | kind << 16) as libc::c_int)?;
+    socket.set_fanout_program(&program.0)?;
     socket.fanout_group()
 }
 

@@ -14,11 +14,20 @@ const WHOLE_FRAME: u32 = 0x0004_0000;
 
 const RETURN_NUMBER: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 const RETURN_ACCUMULATOR: u16 = (libc::BPF_RET | libc::BPF_A) as u16;
+const LOAD_LENGTH: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_LEN) as u16;
+const JUMP_GREATER: u16 = (libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K) as u16;
 const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 
 /// A finished program.
 #[derive(Clone)]
 pub struct Program(pub(in crate::port) Vec<libc::sock_filter>);
+
+/// Which frames pass, by their length with the Ethernet header.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lengths {
+    UpTo(u32),
+    Beyond(u32),
+}
 
 /// The program would have more instructions than the kernel takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -34,6 +43,26 @@ impl Program {
     /// A filter that lets every frame through.
     pub fn everything() -> Program {
         Program(Program::EVERYTHING.to_vec())
+    }
+
+    /// The program behind a look at the frame's length: other frames are not taken.
+    ///
+    /// # Errors
+    /// The kernel takes no program that is longer by so much.
+    pub(super) fn for_lengths(filter: &[libc::sock_filter], lengths: Lengths) -> Result<Program, ProgramTooLong> {
+        // Past the return where the length is right.
+        let (longer, shorter) = match lengths {
+            Lengths::UpTo(_) => (0, 1),
+            Lengths::Beyond(_) => (1, 0),
+        };
+        let (Lengths::UpTo(limit) | Lengths::Beyond(limit)) = lengths;
+        let mut all = vec![
+            instruction(LOAD_LENGTH, 0),
+            libc::sock_filter { code: JUMP_GREATER, jt: longer, jf: shorter, k: limit },
+            instruction(RETURN_NUMBER, 0),
+        ];
+        all.extend_from_slice(filter);
+        if all.len() > LIMIT { Err(ProgramTooLong(all.len())) } else { Ok(Program(all)) }
     }
 
     /// How many instructions it has.

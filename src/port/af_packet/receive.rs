@@ -1,5 +1,6 @@
 //! Receiving: the frames that lie in a packet socket's ring.
 
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use crate::base::LinkId;
@@ -11,63 +12,94 @@ use crate::port::sys::socket::{Membership, PacketSocket};
 use crate::wire::offload::{Completion, HEADER_LENGTH};
 use crate::wire::{Frame, Offload};
 
-use super::{Adjustment, PacketOptions};
+use super::lanes::Lanes;
+use super::program::{Lengths, Program};
+use super::{Adjustment, GroupNumbers, PacketOptions};
+
+/// A ring with its socket, on the way to becoming an input.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub socket: PacketSocket,
+    pub ring: Ring,
+    /// The lengths of the frames it takes, where not all.
+    pub lengths: Option<Lengths>,
+}
 
 /// The receiving half of a packet port.
 #[derive(Debug)]
 pub(in crate::port) struct PacketInput {
-    socket: PacketSocket,
-    ring: Ring,
+    /// Of each ring the socket, with the lengths of the frames it takes.
+    sockets: Vec<(PacketSocket, Option<Lengths>)>,
+    lanes: Lanes,
     /// A frame said that the kernel dropped others, which were not counted yet.
     losing: bool,
     name: String,
     interface: u32,
-    fanout_group: Option<u16>,
+    groups: Option<GroupNumbers>,
 }
 
 impl PacketInput {
-    /// The input of a socket that is all set up; `options` are those it was set up by.
-    pub fn new(socket: PacketSocket, ring: Ring, options: &PacketOptions, fanout_group: Option<u16>) -> PacketInput {
+    /// The input of sockets that are all set up; `options` are those they were set up by.
+    pub(super) fn new(
+        first: Lane,
+        long: Option<Lane>,
+        options: &PacketOptions,
+        groups: Option<GroupNumbers>,
+    ) -> PacketInput {
         let PacketOptions { name, interface, .. } = options;
-        PacketInput { socket, ring, losing: false, name: name.clone(), interface: *interface, fanout_group }
+        let mut sockets = vec![(first.socket, first.lengths)];
+        let long = long.map(|Lane { socket, ring, lengths }| {
+            sockets.push((socket, lengths));
+            ring
+        });
+        let lanes = Lanes::new(first.ring, long);
+        PacketInput { sockets, lanes, losing: false, name: name.clone(), interface: *interface, groups }
     }
 
-    pub fn descriptor(&self) -> RawFd {
-        self.socket.as_raw_fd()
+    /// The descriptors that become readable when frames arrive.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
+        self.sockets.iter().map(|(socket, _)| socket.as_raw_fd())
     }
 
-    /// Number of the fanout group the socket is in.
-    pub fn fanout_group(&self) -> Option<u16> {
-        self.fanout_group
+    /// Numbers of the fanout groups the sockets are in.
+    pub fn fanout_group(&self) -> Option<GroupNumbers> {
+        self.groups
     }
 
     #[inline]
     pub fn ready(&mut self, limit: usize, _: &mut Counters) -> usize {
-        self.ring.ready(limit)
+        self.lanes.ready(limit)
     }
 
     #[inline]
     pub fn frame(&mut self, index: usize, link: LinkId) -> Result<Frame<'_>, PortDrop> {
         // There is always a header: `index` is one of those that were ready.
-        let header = self.ring.header(index).ok_or(PortDrop::Short)?;
+        let header = self.lanes.header(index).ok_or(PortDrop::Short)?;
         self.losing |= header.status & libc::TP_STATUS_LOSING != 0;
-        let slot = self.ring.bytes_mut(index).ok_or(PortDrop::Short)?;
+        let slot = self.lanes.bytes_mut(index).ok_or(PortDrop::Short)?;
         read(&header, slot, link)
+    }
+
+    /// The frame at `index` for a look ahead; `None` where it is none.
+    #[inline]
+    pub fn peek(&mut self, index: usize, link: LinkId) -> Option<Frame<'_>> {
+        let header = self.lanes.header(index)?;
+        read(&header, self.lanes.bytes_mut(index)?, link).ok()
     }
 
     #[inline]
     pub fn bytes(&self, index: usize) -> Option<&[u8]> {
-        self.ring.bytes(index)
+        self.lanes.bytes(index)
     }
 
     #[inline]
     pub fn bytes_mut(&mut self, index: usize) -> Option<&mut [u8]> {
-        self.ring.bytes_mut(index)
+        self.lanes.bytes_mut(index)
     }
 
     #[inline]
     pub fn release(&mut self, counters: &mut Counters) {
-        self.ring.release();
+        self.lanes.release();
         if self.losing {
             self.losing = false;
             self.count_losses(counters);
@@ -76,36 +108,55 @@ impl PacketInput {
 
     /// Changes what the port receives, while it goes on receiving.
     pub fn adjust(&mut self, adjustment: &Adjustment<'_>) -> Result<(), PortError> {
+        let first = || self.sockets.iter().map(|(socket, _)| socket).take(1);
+        let all = || self.sockets.iter().map(|(socket, _)| socket);
         let (step, outcome) = match adjustment {
-            Adjustment::Filter(program) => ("replacing the filter", self.socket.attach_filter(&program.0)),
-            Adjustment::FanoutProgram(_) if self.fanout_group.is_none() => return Ok(()),
+            Adjustment::Filter(program) => ("replacing the filter", self.replace_filters(program)),
+            Adjustment::FanoutProgram(_) if self.groups.is_none() => return Ok(()),
             Adjustment::FanoutProgram(program) => {
-                ("replacing the fanout program", self.socket.set_fanout_program(&program.0))
+                ("replacing the fanout program", all().try_for_each(|socket| socket.set_fanout_program(&program.0)))
             }
-            Adjustment::Receive(mac) => {
-                ("joining an address", self.socket.join(self.interface, Membership::Address(*mac)))
-            }
-            Adjustment::Ignore(mac) => {
-                ("leaving an address", self.socket.leave(self.interface, Membership::Address(*mac)))
-            }
+            Adjustment::Receive(mac) => (
+                "joining an address",
+                first().try_for_each(|socket| socket.join(self.interface, Membership::Address(*mac))),
+            ),
+            Adjustment::Ignore(mac) => (
+                "leaving an address",
+                first().try_for_each(|socket| socket.leave(self.interface, Membership::Address(*mac))),
+            ),
         };
         outcome.map_err(|source| PortError::Step { step, link: self.name.clone(), source })
     }
 
+    fn replace_filters(&self, program: &Program) -> io::Result<()> {
+        self.sockets.iter().try_for_each(|(socket, lengths)| match lengths {
+            None => socket.attach_filter(&program.0),
+            Some(lengths) => {
+                let program = Program::for_lengths(&program.0, *lengths).map_err(io::Error::other)?;
+                socket.attach_filter(&program.0)
+            }
+        })
+    }
+
     pub fn examine(&mut self, counters: &mut Counters) -> Option<PortEvent> {
         self.count_losses(counters);
-        let error = self.socket.take_error().ok().flatten();
+        let mut errors = self.sockets.iter().filter_map(|(socket, _)| socket.take_error().ok().flatten());
+        let error = errors.next();
+        // Those of the others say the same.
+        errors.for_each(drop);
         // The kernel says "network is down" both for a link that went down and for one that was deleted, and
         // nothing where a link is deleted that was down before; then the socket is bound to nothing any more.
-        match self.socket.binding() {
+        match self.sockets.first()?.0.binding() {
             Ok(binding) if binding.interface.is_none() => Some(PortEvent::Gone),
             _ => Failure::of(&error?).event(),
         }
     }
 
     fn count_losses(&self, counters: &mut Counters) {
-        if let Ok(statistics) = self.socket.statistics() {
-            counters.drop_frames(PortDrop::RingFull, u64::from(statistics.dropped));
+        for (socket, _) in &self.sockets {
+            if let Ok(statistics) = socket.statistics() {
+                counters.drop_frames(PortDrop::RingFull, u64::from(statistics.dropped));
+            }
         }
     }
 }
@@ -166,7 +217,7 @@ mod tests {
     }
 
     fn header(status: u32, length: u32, stored: u32) -> SlotHeader {
-        SlotHeader { status: status | libc::TP_STATUS_USER, length, stored, start: Some(START) }
+        SlotHeader { status: status | libc::TP_STATUS_USER, length, stored, start: Some(START), stamp: 0 }
     }
 
     fn partial(start: u16) -> [u8; HEADER_LENGTH] {

@@ -45,6 +45,8 @@ pub struct SlotHeader {
     /// Where it starts, counted from the slot's bytes as [`Ring::bytes`] gives them; `None` where the
     /// kernel put it elsewhere.
     pub start: Option<usize>,
+    /// When the kernel put it there: nanoseconds of its wall clock.
+    pub stamp: u64,
 }
 
 impl Ring {
@@ -103,6 +105,7 @@ impl Ring {
             length: header.tp_len,
             stored: header.tp_snaplen,
             start: usize::from(header.tp_mac).checked_sub(DATA),
+            stamp: u64::from(header.tp_sec) * 1_000_000_000 + u64::from(header.tp_nsec),
         })
     }
 
@@ -128,15 +131,16 @@ impl Ring {
         Some(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), self.geometry.slot_size() - DATA) })
     }
 
-    /// Gives all handed-out slots back to the kernel.
+    /// Gives the first `count` slots of those handed out back to the kernel.
     #[inline]
-    pub fn release(&mut self) {
-        for index in 0..self.held {
+    pub fn release(&mut self, count: usize) {
+        let count = count.min(self.held);
+        for index in 0..count {
             // Release: our reads and writes of the slot are done before the kernel sees it free.
             self.status(self.slot(index)).store(libc::TP_STATUS_KERNEL, Ordering::Release);
         }
-        self.head = self.slot(self.held);
-        self.held = 0;
+        self.head = self.slot(count);
+        self.held -= count;
     }
 
     /// The slot `index` places after the head.

@@ -110,7 +110,7 @@ fn counters(ports: &Ports, link: LinkId) -> Counters {
 fn a_frame_that_does_not_fit_its_slot_is_counted() {
     in_namespace(|| {
         veth_pair();
-        let mut ports = ports_with(PacketOptions { slots: 32, slot_size: 2048, ..options("right") });
+        let mut ports = ports_with(PacketOptions { short_slots: 0, slots: 32, slot_size: 2048, ..options("right") });
         let (packet, offload) = tcp_super_packet(9000);
         ports.send_copy(A, &packet, offload, A_TO_B).unwrap();
         send_from_left(&mut ports, [1000]);
@@ -128,7 +128,7 @@ fn held_slots_are_safe_from_the_kernel_and_what_found_none_is_counted() {
     in_namespace(|| {
         veth_pair();
         // One slot, as none smaller fits the smallest block twice.
-        let mut ports = ports_with(PacketOptions { slots: 1, slot_size: 60_000, ..options("right") });
+        let mut ports = ports_with(PacketOptions { short_slots: 0, slots: 1, slot_size: 60_000, ..options("right") });
         // Sees the same, and thus tells when all have arrived.
         ports.insert(C, Port::packet(&options("right")).unwrap());
         send_from_left(&mut ports, [100]);
@@ -160,7 +160,7 @@ fn held_slots_are_safe_from_the_kernel_and_what_found_none_is_counted() {
 fn the_ring_goes_round() {
     in_namespace(|| {
         veth_pair();
-        let mut ports = ports_with(PacketOptions { slots: 7, slot_size: 9000, ..options("right") });
+        let mut ports = ports_with(PacketOptions { short_slots: 0, slots: 7, slot_size: 9000, ..options("right") });
         for round in 0..50 {
             send_from_left(&mut ports, (0..5).map(|number| 10 * round + number));
             await_frames(&mut ports, B, 5);
@@ -311,7 +311,7 @@ fn what_cannot_be_opened_says_why() {
         let open = |options: &PacketOptions| Port::packet(options).map(drop).unwrap_err();
         let nowhere = open(&PacketOptions::new("nowhere", 4711));
         assert!(matches!(nowhere, PortError::NoInterface { .. }), "{nowhere}");
-        let huge = open(&PacketOptions { slots: 1 << 30, ..options("lo") });
+        let huge = open(&PacketOptions { short_slots: 1 << 30, ..options("lo") });
         assert!(matches!(huge, PortError::RingTooLarge { .. }), "{huge}");
         if run("ip tuntap add mode tun name bare").is_ok() {
             let bare = open(&options("bare"));
