@@ -15,6 +15,7 @@ use crate::control::director::Fleet;
 use crate::engine::sync::Ignored;
 use crate::engine::{Config, Engine};
 use crate::port::af_packet::fanout::FlowHash;
+use crate::host::prefer_huge_pages;
 use crate::port::{GroupNumbers, PortError};
 use crate::sync::{Interface, Receiver, Sender};
 use crate::table::{Change, DaemonConfig, DaemonRole, Errno};
@@ -75,6 +76,7 @@ impl Workers {
             let reporting = (plan.workers > 1).then(|| sender.clone());
             let (mut worker, mailbox) = Worker::new(number, &config, clock, reporting)?;
             worker.set_ftp_ports(&plan.ftp_ports);
+            worker.memory().into_iter().for_each(prefer_huge_pages);
             let core = (!plan.cores.is_empty()).then(|| plan.cores[number % plan.cores.len()]);
             let thread = std::thread::Builder::new().name(format!("ulvs-worker-{number}")).spawn(move || {
                 if let Some(core) = core {

@@ -23,7 +23,6 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::base::{self, LinkId, Tick};
 use crate::engine::conn::Chain;
 use crate::engine::{Config, DropReason, Egress, Engine, Verdict};
-use crate::host::prefer_huge_pages;
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
 use crate::port::{Adjustment, GroupNumbers, Held, Port, PortDrop, PortError, PortEvent, Ports};
@@ -96,11 +95,9 @@ impl Worker {
     ) -> io::Result<(Worker, Mailbox)> {
         let poll = Poll::new()?;
         let (mailbox, inbox) = Mailbox::new(Arc::new(Waker::new(poll.registry(), BELL)?));
-        let engine = Engine::new(config);
-        engine.memory().into_iter().for_each(prefer_huge_pages);
         let worker = Worker {
             number,
-            engine,
+            engine: Engine::new(config),
             ports: Ports::new(),
             responder: Responder::default(),
             hops: Hops::new(),
@@ -127,6 +124,11 @@ impl Worker {
     /// Has the engine's FTP helper listen on these virtual ports; before it starts.
     pub fn set_ftp_ports(&mut self, ports: &[base::Port]) {
         self.engine.set_ftp_ports(ports);
+    }
+
+    /// Where its connections are kept in memory, as addresses.
+    pub fn memory(&self) -> [std::ops::Range<usize>; 2] {
+        self.engine.memory()
     }
 
     /// Works until it is told to stop.
