@@ -95,7 +95,7 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
     let mut asked: Vec<Option<Asked>> = Vec::new();
     asked.resize_with(arguments.concurrency.max(1), || None);
     let mut histogram = Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 3)?;
-    let (mut done, mut failed) = (0u64, 0u64);
+    let (mut done, mut failed, mut whole) = (0u64, 0u64, 0u64);
     let start = Instant::now();
     let warm = Duration::from_secs_f64(arguments.warm_up);
     let end = warm + Duration::from_secs_f64(arguments.seconds);
@@ -113,6 +113,7 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
             let Some(slot) = asked.get_mut(event.token().0) else { continue };
             let Some(one) = slot else { continue };
             let outcome = advance(one);
+            whole += u64::from(matches!(outcome, Ok(true)));
             let counts = start.elapsed() >= warm;
             match outcome {
                 Ok(false) => continue,
@@ -138,6 +139,8 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
     let seconds = start.elapsed().saturating_sub(warm).as_secs_f64();
     Ok(json!({
         "requests": done,
+        // With those of the warm-up.
+        "whole": whole,
         "failed": failed,
         "seconds": seconds,
         "per_second": done as f64 / seconds,
