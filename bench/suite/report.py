@@ -25,7 +25,7 @@ ROWS = (
     ("ping-own-core", "p99_us", "UDP round trip, director on its own core, p99", "µs", 1),
     ("ping-own-core", "p999_us", "UDP round trip, director on its own core, p99.9", "µs", 1),
     ("memory", "bytes_per_connection", "memory a connection, of a million", "bytes", 1),
-    ("memory", "megabytes_after", "memory with a million connections (kernel: all its slabs)", "MB", 1),
+    ("memory", "megabytes", "memory with a million connections: the whole process; the kernel's growth", "MB", 1),
 )
 PEERS = ("nft-dnat", "haproxy")
 

@@ -39,7 +39,8 @@ def in_own_session(work):
     for ending in ENDINGS:
         signal.signal(ending, lambda number, _: os.kill(child, number))
     _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
 
 
 def end(number, _):

@@ -19,7 +19,12 @@ class Failed(Exception):
 
 def run(*words, stdin=None, check=True):
     words = [str(word) for word in words]
-    done = subprocess.run(words, input=stdin, text=True, capture_output=True, preexec_fn=ends_with_parent)
+    try:
+        done = subprocess.run(
+            words, input=stdin, text=True, capture_output=True, timeout=2 * PATIENCE, preexec_fn=ends_with_parent
+        )
+    except subprocess.TimeoutExpired:
+        raise Failed(f"`{' '.join(words)}' did not end") from None
     if check and done.returncode != 0:
         raise Failed(f"`{' '.join(words)}' failed: {(done.stderr or done.stdout).strip()}")
     return done.stdout
