@@ -100,6 +100,7 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
     let warm = Duration::from_secs_f64(arguments.warm_up);
     let end = warm + Duration::from_secs_f64(arguments.seconds);
     let mut looked = start;
+    let mut last_error = None;
     while start.elapsed() < end {
         for (place, slot) in asked.iter_mut().enumerate() {
             if slot.is_none() {
@@ -121,8 +122,11 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
                     done += 1;
                     histogram.record(u64::try_from(one.since.elapsed().as_nanos())?)?;
                 }
-                Err(_) if counts => failed += 1,
-                Ok(true) | Err(_) => {}
+                Err(error) => {
+                    failed += u64::from(counts);
+                    last_error = Some(error.to_string());
+                }
+                Ok(true) => {}
             }
             *slot = None;
         }
@@ -131,6 +135,7 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
             for slot in &mut asked {
                 if slot.as_ref().is_some_and(|one| one.since.elapsed() > PATIENCE) {
                     failed += 1;
+                    last_error = Some(format!("no answer within {} s", PATIENCE.as_secs()));
                     *slot = None;
                 }
             }
@@ -142,6 +147,7 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
         // With those of the warm-up.
         "whole": whole,
         "failed": failed,
+        "last_error": last_error,
         "seconds": seconds,
         "per_second": done as f64 / seconds,
         "p50_us": histogram.value_at_quantile(0.5) as f64 / 1000.0,

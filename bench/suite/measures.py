@@ -185,9 +185,9 @@ class Bench:
         director = process_cpu(processes) - director
         cpu, _ = since(before)
         if answer["requests"] == 0:
-            raise Failed(f"no request to {to} was answered")
+            raise Failed(f"no request to {to} was answered, {answer['failed']} failed: {answer['last_error']}")
         if answer["failed"] > answer["requests"] * FAILING:
-            raise Failed(f"{answer['failed']} requests to {to} failed, {answer['requests']} were answered")
+            raise Failed(f"{answer['failed']} requests to {to} failed, {answer['requests']} were answered: {answer['last_error']}")
         each = 1e6 / answer["whole"]
         return {
             "connections_per_second": answer["per_second"],

@@ -179,6 +179,9 @@ def network():
             built.write(role, "net/ipv4/ip_local_port_range", "1024 65535")
             # Subjects share an address: what TCP learns of it under one is not the next one's.
             built.write(role, "net/ipv4/tcp_no_metrics_save", 1)
+            # They share ports too: a server still waiting with one subject's connection takes the next one's
+            # for an old duplicate, when the client asked another address for it and so has other timestamps.
+            built.write(role, "net/ipv4/tcp_max_tw_buckets", 0)
         # The real server's own network from the client, for plain routing.
         for family, net in {4: "10.98.2.0/24", 6: "fd98:2::/64"}.items():
             run("ip", "-n", built.client, "route", "add", net, "via", DIRECTOR_OUTSIDE[family])
