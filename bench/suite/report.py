@@ -1,5 +1,6 @@
 """What comes out: medians with their spread, and a table of them."""
 
+from .machine import BUSY_CORES, BUSY_STEAL
 from .measures import median_and_spread
 
 # Measure, what is shown of it, its title, the unit, and a factor.
@@ -61,6 +62,11 @@ class Summary:
         own, other = self.median(measure, quantity, subject), self.median(measure, quantity, peer)
         return None if own is None or not other else own / other
 
+    def disturbed(self, measure, subject):
+        """Whether others used the machine in most rounds of a measurement, so that it says little."""
+        others, steal = (self.median(measure, name, subject) or 0 for name in ("others_cores", "steal_cores"))
+        return others > BUSY_CORES or steal > BUSY_STEAL
+
     def table(self):
         lines = []
         for measure, quantity, title, unit, factor in ROWS:
@@ -71,7 +77,7 @@ class Summary:
             for name in shown:
                 spread = self.spread(measure, quantity, name)
                 low, middle, high = (number(spread[which] * factor) for which in ("least", "median", "most"))
-                against = self.against(measure, quantity, name)
+                against = self.against(measure, quantity, name) + ("  (disturbed)" if self.disturbed(measure, name) else "")
                 lines.append(f"  {self.titles[name]:<38} {middle:>9}   {low + ' … ' + high:<20}{against}".rstrip())
         return "\n".join(lines)
 

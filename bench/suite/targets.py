@@ -62,10 +62,16 @@ def judged(summary):
                 "peer": peer,
                 "target": f"{sign} {wanted:g}",
                 "measured": None if value is None else round(value, 5),
+                "disturbed": any(summary.disturbed(measure, one) for one in (subject, peer) if one),
                 "met": None if value is None else (value >= wanted if sign == ">=" else value <= wanted),
             }
         )
     return results
+
+
+def reached(targets):
+    """Whether every target that was measured is met, by measurements that nobody disturbed."""
+    return all(one["met"] and not one["disturbed"] for one in targets if one["met"] is not None)
 
 
 def table(targets):
@@ -75,5 +81,8 @@ def table(targets):
         if one["met"] is not None:
             against = f" / {one['peer']}" if one["peer"] else ""
             what = f"{one['measure']} {one['quantity']}, {one['subject']}{against}"
-            lines.append(f"{one['target']:>9}  {one['measured']:>9.4g}  {'yes' if one['met'] else 'NO '}  {what}")
+            met = ("yes" if one["met"] else "NO") + ("?" if one["disturbed"] else "")
+            lines.append(f"{one['target']:>9}  {one['measured']:>9.4g}  {met:<4} {what}")
+    if any(one["met"] is not None and one["disturbed"] for one in targets):
+        lines.append("? others used the machine meanwhile: neither met nor missed")
     return "\n".join(lines)
