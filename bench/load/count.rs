@@ -19,9 +19,9 @@ pub struct Arguments {
     /// Length of the window in seconds
     #[arg(long)]
     seconds: f64,
-    /// Process whose CPU time is told apart
+    /// Processes whose CPU time is told apart
     #[arg(long)]
-    process: Option<u32>,
+    process: Vec<u32>,
 }
 
 /// One reading of everything.
@@ -45,10 +45,10 @@ impl Reading {
             at,
             packets,
             bytes: statistic("rx_bytes")?,
-            busy: machine_busy()?,
-            process: match arguments.process {
-                Some(process) => process_cpu(&process.to_string())?,
-                None => 0,
+            busy: machine_busy()?.saturating_sub(others_cpu()?),
+            process: {
+                let each = arguments.process.iter().map(|process| process_cpu(&process.to_string()));
+                each.sum::<io::Result<u64>>()?
             },
         })
     }
@@ -70,7 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
     .to_string())
 }
 
-/// Nanoseconds for which any core of the machine has been busy, at the kernel's tick of accounting.
+/// Nanoseconds for which any core of the machine has been busy, at the kernel's tick of accounting: for whomever.
 fn machine_busy() -> io::Result<u64> {
     let text = fs::read_to_string("/proc/stat")?;
     let numbers = text.lines().next().unwrap_or_default().split_whitespace().skip(1);
@@ -82,6 +82,39 @@ fn machine_busy() -> io::Result<u64> {
         .filter_map(|(_, number)| number.parse::<u64>().ok())
         .sum();
     Ok(busy * tick_length())
+}
+
+/// Nanoseconds of CPU that programs outside this session have used, with what they have waited for: whoever
+/// else works on this machine. The kernel's own threads are not among them, as they may work for us.
+fn others_cpu() -> io::Result<u64> {
+    const KERNEL_THREAD: u64 = 0x0020_0000;
+    let own = stat_fields("self").and_then(|fields| fields.get(SESSION).copied());
+    let mut ticks = 0;
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(process) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else {
+            continue;
+        };
+        // A process that is gone meanwhile is in the count of the one that waited for it.
+        let Some(fields) = stat_fields(process) else { continue };
+        let Some(times) = fields.get(TIMES) else { continue };
+        if fields.get(SESSION).copied() != own && fields[FLAGS] & KERNEL_THREAD == 0 {
+            ticks += times.iter().sum::<u64>();
+        }
+    }
+    Ok(ticks * tick_length())
+}
+
+// Places in /proc/PID/stat after the name, the state being the first: see proc_pid_stat(5).
+const SESSION: usize = 3;
+const FLAGS: usize = 6;
+const TIMES: std::ops::Range<usize> = 11..15;
+
+/// The numbers of /proc/PID/stat from the state on; what is no natural number is 0.
+fn stat_fields(process: &str) -> Option<Vec<u64>> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, fields) = text.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
 }
 
 /// Nanoseconds of CPU that all threads of a process have used.

@@ -95,11 +95,12 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
     let mut asked: Vec<Option<Asked>> = Vec::new();
     asked.resize_with(arguments.concurrency.max(1), || None);
     let mut histogram = Histogram::<u64>::new_with_bounds(1, 10_000_000_000, 3)?;
-    let (mut done, mut failed) = (0u64, 0u64);
+    let (mut done, mut failed, mut whole) = (0u64, 0u64, 0u64);
     let start = Instant::now();
     let warm = Duration::from_secs_f64(arguments.warm_up);
     let end = warm + Duration::from_secs_f64(arguments.seconds);
     let mut looked = start;
+    let mut last_error = None;
     while start.elapsed() < end {
         for (place, slot) in asked.iter_mut().enumerate() {
             if slot.is_none() {
@@ -113,6 +114,7 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
             let Some(slot) = asked.get_mut(event.token().0) else { continue };
             let Some(one) = slot else { continue };
             let outcome = advance(one);
+            whole += u64::from(matches!(outcome, Ok(true)));
             let counts = start.elapsed() >= warm;
             match outcome {
                 Ok(false) => continue,
@@ -120,8 +122,11 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
                     done += 1;
                     histogram.record(u64::try_from(one.since.elapsed().as_nanos())?)?;
                 }
-                Err(_) if counts => failed += 1,
-                Ok(true) | Err(_) => {}
+                Err(error) => {
+                    failed += u64::from(counts);
+                    last_error = Some(error.to_string());
+                }
+                Ok(true) => {}
             }
             *slot = None;
         }
@@ -130,6 +135,7 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
             for slot in &mut asked {
                 if slot.as_ref().is_some_and(|one| one.since.elapsed() > PATIENCE) {
                     failed += 1;
+                    last_error = Some(format!("no answer within {} s", PATIENCE.as_secs()));
                     *slot = None;
                 }
             }
@@ -138,7 +144,10 @@ pub fn request(arguments: &RequestArguments) -> Result<String, Box<dyn Error>> {
     let seconds = start.elapsed().saturating_sub(warm).as_secs_f64();
     Ok(json!({
         "requests": done,
+        // With those of the warm-up.
+        "whole": whole,
         "failed": failed,
+        "last_error": last_error,
         "seconds": seconds,
         "per_second": done as f64 / seconds,
         "p50_us": histogram.value_at_quantile(0.5) as f64 / 1000.0,

@@ -8,7 +8,10 @@ back (through the director or directly) is the forwarding method's affair: `Netw
 """
 
 import contextlib
+import ipaddress
+import json
 import os
+import re
 
 from .shell import inside, run
 
@@ -28,17 +31,38 @@ WIRES = (
 )
 LENGTH = {4: 24, 6: 64}
 
-# What the discard port's packets meet at the server: nothing, as early as can be.
-SINK = """
-table netdev ub_sink {
-    chain ingress {
-        type filter hook ingress device eth0 priority -500
-        udp dport 9 drop
-        ip protocol ipip drop
-        ip6 nexthdr { ipv6, ipip } drop
-    }
-}
-"""
+NAMESPACE = re.compile(r"ub-(?:client|director|server)-(\d+)")
+# Clients are a few of this network's addresses.
+CLIENTS = {4: "10.98.1.0/24", 6: "fd98:1::/64"}
+
+
+def sink_rules(family, tunneled, address, mac):
+    """What the discard port's packets meet at the server: a counter, and nothing more, as early as can be.
+
+    Counted is what came as it should: to the server's Ethernet address, from clients, to `address`; what
+    is in a tunnel from the director, to the VIP. The rest is dropped beside it.
+    """
+    ip = "ip" if family == 4 else "ip6"
+    if tunneled:
+        # The inner destination lies behind a header without options.
+        place = {4: ((20 + 16) * 8, 32), 6: ((40 + 24) * 8, 128)}[family]
+        inner = f"@nh,{place[0]},{place[1]} {int(ipaddress.ip_address(VIP[family])):#x}"
+        carried = {4: "ip protocol 4", 6: "ip6 nexthdr 41"}[family]
+        right = f"{carried} {ip} daddr {REAL_SERVER[family]} {inner}"
+    else:
+        right = f"{ip} saddr {CLIENTS[family]} {ip} daddr {address} udp dport 9"
+    return f"""
+    table netdev ub_sink {{
+        counter right {{ }}
+        chain ingress {{
+            type filter hook ingress device eth0 priority -500
+            ether daddr {mac} {right} counter name right drop
+            udp dport 9 drop
+            ip protocol 4 drop
+            ip6 nexthdr {{ 4, 41 }} drop
+        }}
+    }}
+    """
 
 
 def bracketed(family, address):
@@ -105,22 +129,34 @@ class Network:
             run("ip", "-n", self.server, "route", "del", network, check=False)
 
     @contextlib.contextmanager
-    def sink(self):
-        inside(self.server, "nft", "-f", "-", stdin=SINK)
+    def sink(self, family, method, address):
+        """Swallows the discard port's packets at the server; yields what counts those that came right."""
+        rules = sink_rules(family, method == "tun", address, self.mac("server", "eth0"))
+        inside(self.server, "nft", "-f", "-", stdin=rules)
         try:
-            yield
+            yield self.arrived
         finally:
             inside(self.server, "nft", "delete", "table", "netdev", "ub_sink", check=False)
+
+    def arrived(self):
+        said = json.loads(inside(self.server, "nft", "-j", "list", "counter", "netdev", "ub_sink", "right"))
+        return next(one["counter"]["packets"] for one in said["nftables"] if "counter" in one)
+
+    def fresh(self):
+        """Forgets what an earlier subject left: rules of one that was killed, neighbours at other addresses."""
+        inside(self.director, "nft", "flush", "ruleset")
+        self.forwarding(False)
+        for role, link in (("client", "eth0"), ("client", "direct"), ("server", "eth0"), ("server", "direct")):
+            run("ip", "-n", self.names[role], "neigh", "flush", "dev", link, check=False)
 
 
 @contextlib.contextmanager
 def network():
+    remove_forgotten()
     built = Network()
-    made = []
     try:
         for namespace in built.names.values():
             run("ip", "netns", "add", namespace)
-            made.append(namespace)
             run("ip", "-n", namespace, "link", "set", "lo", "up")
         for role in ROLES:
             for scope in ("all", "default"):
@@ -139,11 +175,26 @@ def network():
         for scope in ("all", "eth0", "direct"):
             built.write("server", f"net/ipv4/conf/{scope}/arp_ignore", 1)
             built.write("server", f"net/ipv4/conf/{scope}/arp_announce", 2)
-        built.write("client", "net/ipv4/ip_local_port_range", "1024 65535")
+        for role in ROLES:
+            built.write(role, "net/ipv4/ip_local_port_range", "1024 65535")
+            # Subjects share an address: what TCP learns of it under one is not the next one's.
+            built.write(role, "net/ipv4/tcp_no_metrics_save", 1)
+            # They share ports too: a server still waiting with one subject's connection takes the next one's
+            # for an old duplicate, when the client asked another address for it and so has other timestamps.
+            built.write(role, "net/ipv4/tcp_max_tw_buckets", 0)
         # The real server's own network from the client, for plain routing.
         for family, net in {4: "10.98.2.0/24", 6: "fd98:2::/64"}.items():
             run("ip", "-n", built.client, "route", "add", net, "via", DIRECTOR_OUTSIDE[family])
         yield built
     finally:
-        for namespace in made:
+        for namespace in built.names.values():
             run("ip", "netns", "del", namespace, check=False)
+
+
+def remove_forgotten():
+    """Removes the namespaces of runs that were killed."""
+    for line in run("ip", "netns", "list").splitlines():
+        name = line.split()[0] if line.split() else ""
+        found = NAMESPACE.fullmatch(name)
+        if found and not os.path.exists(f"/proc/{found[1]}"):
+            run("ip", "netns", "del", name, check=False)

@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 import time
 
+from .session import ends_with_parent
+
 # Longest wait for a program to be ready, or to answer beyond its own time.
 PATIENCE = 15
 
@@ -17,7 +19,12 @@ class Failed(Exception):
 
 def run(*words, stdin=None, check=True):
     words = [str(word) for word in words]
-    done = subprocess.run(words, input=stdin, text=True, capture_output=True)
+    try:
+        done = subprocess.run(
+            words, input=stdin, text=True, capture_output=True, timeout=2 * PATIENCE, preexec_fn=ends_with_parent
+        )
+    except subprocess.TimeoutExpired:
+        raise Failed(f"`{' '.join(words)}' did not end") from None
     if check and done.returncode != 0:
         raise Failed(f"`{' '.join(words)}' failed: {(done.stderr or done.stdout).strip()}")
     return done.stdout
@@ -25,6 +32,12 @@ def run(*words, stdin=None, check=True):
 
 def inside(namespace, *words, stdin=None, check=True):
     return run("ip", "netns", "exec", namespace, *words, stdin=stdin, check=check)
+
+
+def in_namespace(namespace, core, *words):
+    """Words of a command that becomes the program itself: the process keeps its number."""
+    pinned = () if core is None else ("taskset", "-c", core)
+    return [str(word) for word in ("ip", "netns", "exec", namespace, *pinned, *words)]
 
 
 def wait_until(what, condition, patience=PATIENCE):
@@ -41,9 +54,8 @@ class Background:
     def __init__(self, what, namespace, *words, core=None):
         self.what = what
         self.log = tempfile.TemporaryFile("w+")
-        prefix = ("ip", "netns", "exec", namespace) + (() if core is None else ("taskset", "-c", str(core)))
-        words = [str(word) for word in (*prefix, *words)]
-        self.process = subprocess.Popen(words, stdout=self.log, stderr=self.log, text=True)
+        words = in_namespace(namespace, core, *words)
+        self.process = subprocess.Popen(words, stdout=self.log, stderr=self.log, preexec_fn=ends_with_parent)
 
     @property
     def id(self):
@@ -54,10 +66,13 @@ class Background:
         self.log.seek(0)
         return self.log.read()
 
+    def check_alive(self):
+        if self.process.poll() is not None:
+            raise Failed(f"{self.what} ended: {self.printed().strip() or 'without a word'}")
+
     def wait_ready(self, ready):
         def is_ready():
-            if self.process.poll() is not None:
-                raise Failed(f"{self.what} ended: {self.printed().strip()}")
+            self.check_alive()
             return ready(self.printed())
 
         wait_until(f"starting {self.what}", is_ready)
@@ -90,16 +105,17 @@ class Tool:
         self.program = program
 
     def start(self, namespace, command, *words, core=None):
-        prefix = ("ip", "netns", "exec", namespace) + (() if core is None else ("taskset", "-c", str(core)))
-        words = [str(word) for word in (*prefix, self.program, command, *words)]
-        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        words = in_namespace(namespace, core, self.program, command, *words)
+        return subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=ends_with_parent
+        )
 
     def ask(self, namespace, command, *words, core=None):
         return self.answer(command, self.start(namespace, command, *words, core=core))
 
-    def answer(self, command, process):
+    def answer(self, command, process, patience=60):
         try:
-            output, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

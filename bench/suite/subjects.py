@@ -7,10 +7,13 @@ A subject says which measures it can take part in, and where the client sends it
 import contextlib
 import dataclasses
 import pathlib
+import subprocess
 import tempfile
+from collections.abc import Callable
 
-from .network import DIRECTOR_OUTSIDE, REAL_SERVER, VIP, bracketed, end
-from .shell import background, has, inside
+from .machine import family_of, resident, slabs
+from .network import REAL_SERVER, VIP, end
+from .shell import Background, background, has, inside
 
 PORTS = {"bulk": 5201, "requests": 80, "ping": 7, "flood": 9}
 ALL = frozenset({"flood", "bulk", "requests", "ping", "memory"})
@@ -26,8 +29,17 @@ class Running:
 
     address: str
     mac: str
-    # The director's process, where there is one; its CPU time is told apart.
-    process: int | None = None
+    # The director's program, where there is one; its CPU time is told apart.
+    program: Background | None = None
+    # How many connections it holds, where that can be asked, and how much memory for them, in bytes.
+    connections: Callable[[], int] | None = None
+    memory: Callable[[], int] | None = None
+    # What it counts of packets that it did not send on, by reason.
+    drops: Callable[[], dict] = dict
+
+    @property
+    def processes(self):
+        return [] if self.program is None else family_of(self.program.id)
 
 
 class Subject:
@@ -35,16 +47,25 @@ class Subject:
 
     programs: tuple = ()
     measures = ALL
-    # Whether the real server has the VIP and answers in its name.
-    replies_from_vip = False
+    # How it forwards; "dr" and "tun": the real server has the VIP and answers in its name.
+    method = "nat"
 
     def __init__(self, name, title, family=4):
         self.name, self.title, self.family = name, title, family
 
+    @property
+    def replies_from_vip(self):
+        return self.method in ("dr", "tun")
+
+    @property
+    def arrives_at(self):
+        """The address that packets have at the real server, without their tunnel."""
+        return (VIP if self.replies_from_vip else REAL_SERVER)[self.family]
+
     def missing(self):
         return [program for program in self.programs if not has(program)]
 
-    def refusal(self, network):
+    def refusal(self):
         """Why it cannot run here; None where it can."""
         return None
 
@@ -54,36 +75,49 @@ class Subject:
 
 
 class Ulvs(Subject):
-    """ulvs, by one forwarding method and one kind of port."""
+    """ulvs, by one forwarding method and one kind of port; for the rest as it is without any option."""
 
-    def __init__(self, name, title, program, method, port="packet", family=4, most=None):
+    def __init__(self, name, title, program, method, port="packet", family=4):
         super().__init__(name, title, family)
-        self.program, self.method, self.port, self.most = program, method, port, most
-        self.replies_from_vip = method != "nat"
+        self.program, self.method, self.port = program, method, port
+
+    def refusal(self):
+        if self.port != "xdp":
+            return None
+        said = subprocess.run((self.program, "run", "--help"), text=True, capture_output=True).stdout
+        return None if "--port" in said and "xdp" in said else "this ulvs has no such port"
 
     @contextlib.contextmanager
     def set_up(self, network, core):
         with contextlib.ExitStack() as stack:
-            family, direct = self.family, self.method != "nat"
+            family = self.family
             network.forwarding(self.port == "tun")
             if self.port == "tun":
                 stack.enter_context(network.by_way_of_director(family))
-            stack.enter_context(network.replies(family, direct))
+            stack.enter_context(network.replies(family, self.replies_from_vip))
             if self.method == "dr":
                 stack.enter_context(network.virtual_address("server", family))
             if self.method == "tun":
-                words = (self.program, "realserver", "--vip", VIP[family], "--mode", "tun")
-                stack.enter_context(background("ulvs realserver", network.server, *words, ready=lambda said: "ready" in said))
-            how = ("--tun", "ub0") if self.port == "tun" else ("--interface", "eth0", "--interface", "eth1")
-            if self.port == "xdp":
-                how += ("--port", "xdp")
-            limit = () if self.most is None else ("--max-connections", self.most)
-            words = (self.program, "run", *how, "--cores", "any" if core is None else core, *limit)
-            ready = lambda said: "ready" in said.split()
-            director = stack.enter_context(background("ulvs", network.director, *words, ready=ready))
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ub-realserver-"))
+                words = (self.program, "realserver", "--vip", VIP[family], "--mode", "tun", "--state-directory", folder)
+                stack.enter_context(background("ulvs realserver", network.server, *words, ready=self.is_ready))
+            how = {"packet": (), "tun": ("--tun", "ub0"), "xdp": ("--port", "xdp")}[self.port]
+            words = (self.program, "run", *how)
+            director = stack.enter_context(background("ulvs", network.director, *words, ready=self.is_ready, core=core))
             self.configure(network)
             mac = network.mac("director", "eth0") if self.port == "tun" else VIRTUAL_MAC
-            yield Running(VIP[family], mac, director.id)
+            statistics = lambda: self.statistics(network)
+            yield Running(
+                VIP[family],
+                mac,
+                director,
+                connections=lambda: statistics().get("engine connections", 0),
+                memory=lambda: resident(director.id),
+                drops=lambda: {name: count for name, count in statistics().items() if is_drop(name)},
+            )
+
+    def is_ready(self, said):
+        return "ready" in said.split()
 
     def configure(self, network):
         letter = {"nat": "-m", "dr": "-g", "tun": "-i"}[self.method]
@@ -93,6 +127,26 @@ class Ulvs(Subject):
             lines.append(f"-A {kind} {service} -s rr")
             lines.append(f"-a {kind} {service} -r {end(self.family, REAL_SERVER[self.family], PORTS[name])} {letter}")
         inside(network.director, self.program, "ipvsadm", "-R", stdin="\n".join(lines) + "\n")
+
+    def statistics(self, network):
+        """What `ulvs stats` prints: the words before the number name it."""
+        found = {}
+        for line in inside(network.director, self.program, "stats", "--nonzero").splitlines():
+            words = line.split()
+            place = next((place for place, word in enumerate(words) if word.isdigit()), None)
+            if place:
+                found[" ".join(words[:place])] = int(words[place])
+        return found
+
+
+def is_drop(name):
+    """Whether a count of `ulvs stats` is one of packets that went nowhere."""
+    kind, last = name.split()[0], name.split()[-1]
+    return (
+        kind in ("drop", "pass")
+        or (kind == "port" and last not in ("received", "sent"))
+        or (kind == "neighbour" and last in ("unreachable", "pushed-out"))
+    )
 
 
 class Nftables(Subject):
@@ -115,8 +169,17 @@ class Nftables(Subject):
         with network.by_way_of_director(family), network.replies(family, directly=False):
             network.forwarding(True)
             inside(network.director, "nft", "-f", "-", stdin=rules)
+            # A flow that is not answered is forgotten after 30 s otherwise, while the million is still coming.
+            for kind in ("udp_timeout", "udp_timeout_stream"):
+                network.write("director", f"net/netfilter/nf_conntrack_{kind}", 300)
+            count = "/proc/sys/net/netfilter/nf_conntrack_count"
             try:
-                yield Running(VIP[family], network.mac("director", "eth0"))
+                yield Running(
+                    VIP[family],
+                    network.mac("director", "eth0"),
+                    connections=lambda: int(inside(network.director, "cat", count)),
+                    memory=slabs,
+                )
             finally:
                 inside(network.director, "nft", "delete", "table", table, "ub_nat", check=False)
                 network.forwarding(False)
@@ -127,26 +190,29 @@ class NftablesDirect(Subject):
 
     programs = ("nft",)
     measures = ALL - {"memory"}
-    replies_from_vip = True
+    method = "dr"
 
     @contextlib.contextmanager
     def set_up(self, network, core):
+        family = self.family
+        match = f"{'ip' if family == 4 else 'ip6'} daddr {VIP[family]}"
+        macs = f"ether daddr set {network.mac('server', 'eth0')} ether saddr set {network.mac('director', 'eth1')}"
         rules = f"""
         table netdev ub_direct {{
             chain ingress {{
                 type filter hook ingress device eth0 priority -500
-                ip daddr {VIP[4]} ether daddr set {network.mac("server", "eth0")} ether saddr set {network.mac("director", "eth1")} fwd to eth1
+                {match} {macs} fwd to eth1
             }}
         }}
         """
         with (
-            network.by_way_of_director(4),
-            network.replies(4, directly=True),
-            network.virtual_address("server", 4),
+            network.by_way_of_director(family),
+            network.replies(family, directly=True),
+            network.virtual_address("server", family),
         ):
             inside(network.director, "nft", "-f", "-", stdin=rules)
             try:
-                yield Running(VIP[4], network.mac("director", "eth0"))
+                yield Running(VIP[family], network.mac("director", "eth0"))
             finally:
                 inside(network.director, "nft", "delete", "table", "netdev", "ub_direct", check=False)
 
@@ -155,6 +221,7 @@ class Route(Subject):
     """No balancing: the kernel routes packets to the server's own address."""
 
     measures = ALL - {"memory"}
+    method = "route"
 
     @contextlib.contextmanager
     def set_up(self, network, core):
@@ -169,11 +236,15 @@ class Route(Subject):
 class Proxy(Subject):
     """A proxy at the director, whose kernel has the VIP."""
 
-    def configuration(self):
+    def configuration(self, folder):
         raise NotImplementedError
 
     def command(self, path):
         raise NotImplementedError
+
+    def ends(self, name):
+        """Address and port to listen at, and those of the real server."""
+        return tuple(end(self.family, address[self.family], PORTS[name]) for address in (VIP, REAL_SERVER))
 
     @contextlib.contextmanager
     def set_up(self, network, core):
@@ -187,7 +258,7 @@ class Proxy(Subject):
             port = PORTS["requests"]
             listening = lambda _: f":{port} " in inside(network.director, "ss", "-Hltn")
             with background(self.title, network.director, *self.command(path), ready=listening, core=core) as proxy:
-                yield Running(VIP[self.family], network.mac("director", "eth0"), proxy.id)
+                yield Running(VIP[self.family], network.mac("director", "eth0"), proxy)
 
 
 class HaProxy(Proxy):
@@ -200,13 +271,12 @@ class HaProxy(Proxy):
             "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n",
         ]
         for name in ("bulk", "requests"):
-            sections.append(
-                f"listen {name}\n  bind {end(4, VIP[4], PORTS[name])}\n  server s {end(4, REAL_SERVER[4], PORTS[name])}\n"
-            )
+            listen, server = self.ends(name)
+            sections.append(f"listen {name}\n  bind {listen}\n  server s {server}\n")
         return "\n".join(sections)
 
     def command(self, path):
-        return ("haproxy", "-db", "-q", "-f", path)
+        return ("haproxy", "-db", "-f", path)
 
 
 class Nginx(Proxy):
@@ -214,14 +284,14 @@ class Nginx(Proxy):
     measures = TCP | {"ping"}
     MODULE = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
-    def refusal(self, network):
+    def refusal(self):
         return None if self.MODULE.exists() else "nginx has no stream module here (libnginx-mod-stream)"
 
     def configuration(self, folder):
         servers = ""
         for name, kind in (("bulk", ""), ("requests", ""), ("ping", " udp")):
-            listen = f"listen {end(4, VIP[4], PORTS[name])}{kind};"
-            servers += f"  server {{ {listen} proxy_pass {end(4, REAL_SERVER[4], PORTS[name])}; }}\n"
+            listen, server = self.ends(name)
+            servers += f"  server {{ listen {listen}{kind}; proxy_pass {server}; }}\n"
         return (
             f"load_module {self.MODULE};\ndaemon off; worker_processes 1; pid {folder}/pid; error_log stderr crit;\n"
             f"events {{ worker_connections 4000; }}\nstream {{\n{servers}}}\n"
@@ -233,22 +303,21 @@ class Nginx(Proxy):
 
 def all_subjects(program, wide):
     """Everything that is compared; `wide` adds IPv6."""
-    subjects = [
-        Ulvs("ulvs-nat", "ulvs NAT", program, "nat"),
-        Ulvs("ulvs-dr", "ulvs direct routing", program, "dr"),
-        Ulvs("ulvs-tun", "ulvs IPIP tunnel", program, "tun"),
-        Ulvs("ulvs-nat-tundev", "ulvs NAT, TUN device as port", program, "nat", port="tun"),
-        Nftables("nft-dnat", "nftables DNAT, conntrack"),
-        NftablesDirect("nft-dr", "nftables netdev direct routing"),
-        HaProxy("haproxy", "HAProxy TCP, 1 thread"),
-        Nginx("nginx", "nginx stream, 1 worker"),
-        Route("route", "kernel routing, no balancing"),
-    ]
-    if wide:
-        subjects += [
-            Ulvs("ulvs-nat-6", "ulvs NAT, IPv6", program, "nat", family=6),
-            Ulvs("ulvs-dr-6", "ulvs direct routing, IPv6", program, "dr", family=6),
-            Ulvs("ulvs-tun-6", "ulvs tunnel, IPv6", program, "tun", family=6),
-            Nftables("nft-dnat-6", "nftables DNAT, IPv6", family=6),
+
+    def of(family):
+        mark, words = ("", "") if family == 4 else ("-6", ", IPv6")
+        given = {"family": family}
+        return [
+            Ulvs(f"ulvs-nat{mark}", f"ulvs NAT{words}", program, "nat", **given),
+            Ulvs(f"ulvs-dr{mark}", f"ulvs direct routing{words}", program, "dr", **given),
+            Ulvs(f"ulvs-tun{mark}", f"ulvs IPIP tunnel{words}", program, "tun", **given),
+            Ulvs(f"ulvs-nat-tundev{mark}", f"ulvs NAT, TUN device as port{words}", program, "nat", "tun", **given),
+            Ulvs(f"ulvs-nat-xdp{mark}", f"ulvs NAT, AF_XDP as port{words}", program, "nat", "xdp", **given),
+            Nftables(f"nft-dnat{mark}", f"nftables DNAT, conntrack{words}", **given),
+            NftablesDirect(f"nft-dr{mark}", f"nftables netdev direct routing{words}", **given),
+            HaProxy(f"haproxy{mark}", f"HAProxy TCP, 1 thread{words}", **given),
+            Nginx(f"nginx{mark}", f"nginx stream, 1 worker{words}", **given),
+            Route(f"route{mark}", f"kernel routing, no balancing{words}", **given),
         ]
-    return subjects
+
+    return of(4) + (of(6) if wide else [])
