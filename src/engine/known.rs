@@ -70,7 +70,7 @@ pub(super) struct Classes {
 const SLOTS: usize = 256;
 
 /// With more connections than this it pays to fetch what a batch needs beforehand.
-const MANY: usize = 16_384;
+const MANY: usize = 512;
 
 impl Default for Classes {
     fn default() -> Classes {

@@ -34,4 +34,4 @@ mod testing;
 pub mod tunway;
 pub mod virtual_mac;
 
-pub use sys::prefer_huge_pages;
+pub use sys::{prefer_huge_pages, set_nice};

@@ -73,6 +73,8 @@ pub struct View {
     pub served: Vec<LinkId>,
     /// Names asked for that no link has at the moment.
     pub missing: Vec<String>,
+    /// Those of the served links whose queueing discipline holds no packet back.
+    pub queueless: BTreeSet<LinkId>,
 }
 
 /// What happened since the last look.
@@ -105,6 +107,7 @@ impl Watcher {
             libc::RTNLGRP_IPV4_ROUTE,
             libc::RTNLGRP_IPV6_IFADDR,
             libc::RTNLGRP_IPV6_ROUTE,
+            libc::RTNLGRP_TC,
             libc::RTNLGRP_IPV4_RULE,
             libc::RTNLGRP_IPV6_RULE,
         ];
@@ -214,6 +217,9 @@ fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
             names.iter().filter(|&name| interfaces.iter().all(|each| each.name != *name)).cloned().collect()
         }
     };
+    let queueless =
+        interfaces.iter().filter(|each| !each.queues && served.contains(&each.index)).map(|each| ids.of(each.index));
+    let queueless = queueless.collect();
     let indexes: HashMap<String, u32> = interfaces.iter().map(|each| (each.name.clone(), each.index)).collect();
     let links = interfaces
         .into_iter()
@@ -243,7 +249,7 @@ fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
             network.set_policy(family, policy);
         }
     }
-    View { network, served: served.into_iter().map(|index| ids.of(index)).collect(), missing }
+    View { network, served: served.into_iter().map(|index| ids.of(index)).collect(), missing, queueless }
 }
 
 /// Notes which links may bring packets from this host's own addresses: the kernel says nothing of

@@ -32,6 +32,16 @@ pub fn prefer_huge_pages(memory: std::ops::Range<usize>) {
     }
 }
 
+/// Gives the calling thread, and only it, this niceness (-20 to 19).
+///
+/// # Errors
+/// `EACCES` where it is below what the thread has, without CAP_SYS_NICE and beyond RLIMIT_NICE.
+pub fn set_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: setpriority takes no pointer; process 0 is the calling thread on Linux.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The size of a huge page; where it is another, some of the memory is left out.
 const HUGE_PAGE: usize = 2 << 20;
 

@@ -1,5 +1,6 @@
 //! The sending half of a port.
 
+use super::af_packet::Queueing;
 use super::af_packet::transmit::PacketOutput;
 use super::batch::Batch;
 use super::counters::Counters;
@@ -35,6 +36,13 @@ impl Output {
             Way::Packet(_) => Layer::Ethernet,
             Way::Tun(_) => Layer::Bare,
             Way::Memory(memory) => memory.layer(),
+        }
+    }
+
+    /// Has frames pass the queueing discipline or not, where the way has one.
+    pub fn set_queueing(&mut self, queueing: Queueing) {
+        if let Way::Packet(packet) = &mut self.way {
+            packet.set_queueing(queueing);
         }
     }
 

@@ -221,9 +221,15 @@ impl Ports {
         }
     }
 
-    /// Changes what the port of `link` receives, while it goes on receiving. A link without a port, or with one
+    /// Changes what the port of `link` receives, or how it sends, while it goes on. A link without a port, or with one
     /// of another kind, has nothing to change.
     pub fn adjust(&mut self, link: LinkId, adjustment: &Adjustment<'_>) -> Result<(), PortError> {
+        if let Adjustment::Queueing(queueing) = adjustment {
+            if let Some(Some(output)) = self.outputs.get_mut(link.index()) {
+                output.set_queueing(*queueing);
+            }
+            return Ok(());
+        }
         self.inputs.of_mut(link).map_or(Ok(()), |input| input.adjust(adjustment))
     }
 

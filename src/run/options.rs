@@ -10,6 +10,9 @@ use crate::host::virtual_mac::{VirtualMac, VirtualMacError};
 /// Connections and templates that the table holds where nothing else is said.
 pub const MAXIMUM_CONNECTIONS: usize = 1 << 20;
 
+/// Niceness of workers where nothing else is said: nine parts in ten of a core that others want too.
+const NICE: i8 = -10;
+
 /// Run the director of this network namespace.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -33,6 +36,11 @@ pub struct Options {
     /// Cores to pin the workers to, in turn: numbers separated by commas, or `any`.
     #[arg(long, value_name = "LIST", default_value = "auto")]
     pub cores: Cores,
+
+    /// Niceness of the workers, -20 to 19: below 0 packets come before ordinary work, as they do in
+    /// the kernel. Without CAP_SYS_NICE it stays at 0.
+    #[arg(long, value_name = "N", default_value_t = NICE, value_parser = clap::value_parser!(i8).range(-20..=19), allow_negative_numbers = true)]
+    pub nice: i8,
 
     /// Largest number of connections and templates. Each takes 136 bytes once used; the default
     /// of 1048576 is 136 MiB when full.

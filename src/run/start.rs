@@ -52,6 +52,7 @@ pub fn run(options: &Options) -> io::Result<()> {
     let plan = Plan {
         workers: usize::from(options.workers),
         cores: cores(&options.cores),
+        nice: options.nice,
         engine: Config { maximum_connections: options.max_connections, seed, host_stack: HostStack::Beside },
         ftp_ports: options.ftp_ports.0.clone(),
     };

@@ -21,7 +21,7 @@ use crate::host::virtual_mac::VirtualMac;
 use crate::port::af_packet::fanout::{Coverage, FlowHash, FlowKey, Role as LinkRole, Steering};
 use crate::port::af_packet::filter::{LinkFilter, solicited_node};
 use crate::port::af_packet::program::Program;
-use crate::port::{Fanout, FanoutGroup, PacketOptions, Reception, TunOptions};
+use crate::port::{Fanout, FanoutGroup, PacketOptions, Queueing, Reception, TunOptions};
 use crate::table::network::LinkLayer;
 use crate::table::{Link, Network};
 use crate::worker::{Message, Way};
@@ -185,7 +185,12 @@ impl Surroundings {
         if !changes.network && !changes.lost && !forwarding {
             return Ok(None);
         }
-        self.view = self.watcher.read(&self.serving).map_err(io::Error::other)?;
+        let view = self.watcher.read(&self.serving).map_err(io::Error::other)?;
+        let disciplines = view.queueless != self.view.queueless;
+        self.view = view;
+        if disciplines {
+            self.adjust_ports(workers);
+        }
         let network = self.publish(workers);
         if self.tun.is_some() {
             return Ok(Some(network));
@@ -443,6 +448,7 @@ impl Surroundings {
                     let mut options = PacketOptions::new(&link.name, link.index);
                     options.reception = Reception::Promiscuous;
                     options.filter = Some(self.filter(link));
+                    options.queueing = self.queueing(link.id);
                     options.fanout = self.steering_program().map(|program| Fanout { group, program });
                     Way::Packet(options)
                 }
@@ -463,8 +469,20 @@ impl Surroundings {
         let steering = self.steering_program().map(Arc::new);
         for link in self.open.keys().filter_map(|&id| self.view.network.link(id)) {
             let filter = Arc::new(self.filter(link));
-            workers.tell(|| Message::Adjust { link: link.id, filter: filter.clone(), steering: steering.clone() });
+            let queueing = self.queueing(link.id);
+            let steering = &steering;
+            workers.tell(|| Message::Adjust {
+                link: link.id,
+                filter: filter.clone(),
+                steering: steering.clone(),
+                queueing,
+            });
         }
+    }
+
+    /// Where nothing is held back, frames need not pass by it.
+    fn queueing(&self, link: LinkId) -> Queueing {
+        if self.view.queueless.contains(&link) { Queueing::BypassPlain } else { Queueing::Discipline }
     }
 
     /// What a link's ports let through: frames to its own address and the virtual one, and

@@ -8,14 +8,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid, getsid};
 
 use crate::base::{LinkId, Port, Tick};
 use crate::control::director::Fleet;
 use crate::engine::sync::Ignored;
 use crate::engine::{Config, Engine};
+use crate::host::{prefer_huge_pages, set_nice};
 use crate::port::af_packet::fanout::FlowHash;
-use crate::host::prefer_huge_pages;
 use crate::port::{GroupNumbers, PortError};
 use crate::sync::{Interface, Receiver, Sender};
 use crate::table::{Change, DaemonConfig, DaemonRole, Errno};
@@ -34,6 +34,8 @@ pub struct Plan {
     pub workers: usize,
     /// Cores to pin them to, in turn; none where they may run anywhere.
     pub cores: Vec<usize>,
+    /// Their niceness.
+    pub nice: i8,
     pub engine: Config,
     /// Ports that the FTP helper listens on.
     pub ftp_ports: Vec<Port>,
@@ -78,10 +80,12 @@ impl Workers {
             worker.set_ftp_ports(&plan.ftp_ports);
             worker.memory().into_iter().for_each(prefer_huge_pages);
             let core = (!plan.cores.is_empty()).then(|| plan.cores[number % plan.cores.len()]);
+            let nice = plan.nice;
             let thread = std::thread::Builder::new().name(format!("ulvs-worker-{number}")).spawn(move || {
                 if let Some(core) = core {
                     pin(core);
                 }
+                prefer(nice);
                 worker.run()
             })?;
             workers.mailboxes.push(mailbox);
@@ -236,6 +240,23 @@ impl Fleet for Workers {
         let message = Message::Ask { question: question.clone(), answer };
         self.mailboxes.get(engine)?.send(message).ok()?;
         found.recv_timeout(PATIENCE).ok()
+    }
+}
+
+/// Gives the calling thread its niceness, and the session the same where it is the director's own:
+/// the kernel may share the time out among sessions first (`sched_autogroup_enabled`, sched(7)).
+fn prefer(nice: i8) {
+    if nice == 0 {
+        return;
+    }
+    match set_nice(nice.into()) {
+        Ok(()) => {}
+        Err(error) => return log::debug!("workers keep their niceness: {error}"),
+    }
+    if getsid(None).is_ok_and(|leader| leader == getpid())
+        && let Err(error) = std::fs::write("/proc/self/autogroup", nice.to_string())
+    {
+        log::debug!("the session keeps its niceness: {error}");
     }
 }
 

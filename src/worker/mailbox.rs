@@ -12,7 +12,7 @@ use crate::engine::sync::Share;
 use crate::host::neighbour::{Learned, NeighbourEvent};
 use crate::host::responder::Owned;
 use crate::port::af_packet::program::Program;
-use crate::port::{GroupNumbers, PacketOptions, PortError, TunOptions};
+use crate::port::{GroupNumbers, PacketOptions, PortError, Queueing, TunOptions};
 use crate::sync::Sender;
 use crate::table::{Change, Network};
 use crate::wire::sync::{Entry, Recognised};
@@ -56,6 +56,7 @@ pub enum Message {
         link: LinkId,
         filter: Arc<Program>,
         steering: Option<Arc<Program>>,
+        queueing: Queueing,
     },
     Close {
         link: LinkId,

@@ -25,7 +25,7 @@ use crate::engine::conn::Chain;
 use crate::engine::{Config, DropReason, Egress, Engine, Verdict};
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
-use crate::port::{Adjustment, GroupNumbers, Held, Port, PortDrop, PortError, PortEvent, Ports};
+use crate::port::{Adjustment, GroupNumbers, Held, Port, PortDrop, PortError, PortEvent, Ports, Queueing};
 use crate::table::{Change, DaemonRole, Network};
 use crate::wire::{EtherType, Frame, LinkHeader, ip};
 
@@ -338,7 +338,9 @@ impl Worker {
                 // Whoever asked may have stopped waiting.
                 let _ = outcome.send(self.open(link, &way));
             }
-            Message::Adjust { link, filter, steering } => self.adjust(link, &filter, steering.as_deref()),
+            Message::Adjust { link, filter, steering, queueing } => {
+                self.adjust(link, &filter, steering.as_deref(), queueing);
+            }
             Message::Close { link } => self.close(link),
             Message::Ask { question, answer } => {
                 let _ = answer.send(self.answer(now, &question));
@@ -433,11 +435,12 @@ impl Worker {
         Ok(group)
     }
 
-    fn adjust(&mut self, link: LinkId, filter: &Program, steering: Option<&Program>) {
+    fn adjust(&mut self, link: LinkId, filter: &Program, steering: Option<&Program>, queueing: Queueing) {
         let steering = steering.map(Adjustment::FanoutProgram);
-        for adjustment in [Some(Adjustment::Filter(filter)), steering].into_iter().flatten() {
+        let queueing = Adjustment::Queueing(queueing);
+        for adjustment in [Some(Adjustment::Filter(filter)), steering, Some(queueing)].into_iter().flatten() {
             if let Err(error) = self.ports.adjust(link, &adjustment) {
-                log::warn!("what is received cannot be adjusted: {error}");
+                log::warn!("a port cannot be adjusted: {error}");
             }
         }
     }

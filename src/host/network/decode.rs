@@ -47,6 +47,8 @@ pub struct Interface {
     /// Its frames belong to a bridge, bond or team above it.
     pub is_port: bool,
     pub is_vrf: bool,
+    /// It has a queueing discipline that may hold packets back.
+    pub queues: bool,
 }
 
 /// The routing tables: those that every host has, in the order the kernel asks them, and others
@@ -138,6 +140,9 @@ pub fn notification(message: RouteNetlinkMessage) -> Option<Notification> {
             table_of(&route).map(|_| Notification::Network)
         }
         RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Some(Notification::Network),
+        RouteNetlinkMessage::NewQueueDiscipline(_) | RouteNetlinkMessage::DelQueueDiscipline(_) => {
+            Some(Notification::Network)
+        }
         RouteNetlinkMessage::NewNeighbour(_) => neighbour(message).map(Notification::Neighbour),
         RouteNetlinkMessage::DelNeighbour(gone) => neighbour_of(&gone)
             .map(|entry| Notification::Neighbour(KernelNeighbour { state: KernelState::Unusable, ..entry })),
@@ -170,6 +175,7 @@ pub fn interface(message: RouteNetlinkMessage) -> Option<Interface> {
         loopback: header.flags.contains(LinkFlags::Loopback),
         is_port: false,
         is_vrf: false,
+        queues: true,
     };
     let mut port_of_vrf = false;
     for attribute in attributes {
@@ -178,6 +184,7 @@ pub fn interface(message: RouteNetlinkMessage) -> Option<Interface> {
             LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
             LinkAttribute::Address(bytes) => interface.mac = mac(&bytes).unwrap_or_default(),
             LinkAttribute::Controller(_) => interface.is_port = true,
+            LinkAttribute::Qdisc(name) => interface.queues = name != NO_QUEUE,
             LinkAttribute::LinkInfo(infos) => {
                 interface.is_vrf = infos.contains(&LinkInfo::Kind(InfoKind::Vrf));
                 port_of_vrf = infos.contains(&LinkInfo::PortKind(InfoPortKind::Vrf));
@@ -212,6 +219,9 @@ pub fn address(message: RouteNetlinkMessage) -> Option<(u32, Prefix)> {
     }
     found.map(|address| (header.index, Prefix::new(address, header.prefix_len)))
 }
+
+/// What a link has that hands every packet to its device at once.
+const NO_QUEUE: &str = "noqueue";
 
 /// Asks for the routes of one family.
 pub fn route_request(family: AddressFamily) -> RouteNetlinkMessage {

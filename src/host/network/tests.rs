@@ -154,6 +154,22 @@ fn rules_are_followed_as_the_kernel_follows_them() {
 }
 
 #[test]
+fn a_queueing_discipline_is_noticed() {
+    let Some([here, there]) = namespaces() else { return };
+    here.wire("left", &there, "peer0");
+    let watcher = watcher(&here);
+    let view = read(&watcher, &Serving::default());
+    assert_eq!(view.queueless.iter().copied().collect::<Vec<_>>(), view.served);
+    watcher.lock().unwrap().drain().unwrap();
+    if here.try_command("tc", "qdisc add dev left root pfifo limit 100").is_err() {
+        println!("skipped: no queueing discipline can be added here");
+        return;
+    }
+    eventually("the discipline is told of", || watcher.lock().unwrap().drain().unwrap().network);
+    assert!(read(&watcher, &Serving::default()).queueless.is_empty());
+}
+
+#[test]
 fn named_links_are_served_and_missing_ones_named() {
     let Some([here, there]) = namespaces() else { return };
     here.wire("left", &there, "peer0");

@@ -82,6 +82,8 @@ pub enum Adjustment<'a> {
     Filter(&'a Program),
     /// Another program for the whole fanout group; of no effect on a port that is in none.
     FanoutProgram(&'a Program),
+    /// Frames pass the queueing discipline, or not, from now on.
+    Queueing(Queueing),
     /// Receive frames to this address too, as [`Reception::Addresses`] does.
     Receive(Mac),
     /// Receive them no longer.
@@ -147,16 +149,10 @@ impl PacketOptions {
 pub(super) fn open(options: &PacketOptions) -> Result<(PacketInput, PacketOutput), PortError> {
     let input = open_input(options)?;
     let socket = open_output(options)?;
-    let bypass = match options.queueing {
-        Queueing::Discipline => None,
-        Queueing::BypassPlain => {
-            let socket = open_output(options)?;
-            let bypass = socket.set_number(libc::PACKET_QDISC_BYPASS, 1);
-            bypass.map_err(|source| step(options, "bypassing the queueing discipline", source))?;
-            Some(socket)
-        }
-    };
-    Ok((input, PacketOutput::new(socket, bypass)))
+    let bypass = open_output(options)?;
+    let passing_by = bypass.set_number(libc::PACKET_QDISC_BYPASS, 1);
+    passing_by.map_err(|source| step(options, "bypassing the queueing discipline", source))?;
+    Ok((input, PacketOutput::new(socket, bypass, options.queueing)))
 }
 
 fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {

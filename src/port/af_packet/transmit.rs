@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 
+use super::Queueing;
 use crate::port::batch::{Outgoing, Slices};
 use crate::port::counters::Counters;
 use crate::port::event::{Failure, PortEvent, Scope};
@@ -14,12 +15,17 @@ pub(in crate::port) struct PacketOutput {
     socket: PacketSocket,
     /// Past the queueing discipline, for plain frames only: a super-frame that the device cannot cut itself
     /// would be lost there.
-    bypass: Option<PacketSocket>,
+    bypass: PacketSocket,
+    queueing: Queueing,
 }
 
 impl PacketOutput {
-    pub fn new(socket: PacketSocket, bypass: Option<PacketSocket>) -> PacketOutput {
-        PacketOutput { socket, bypass }
+    pub fn new(socket: PacketSocket, bypass: PacketSocket, queueing: Queueing) -> PacketOutput {
+        PacketOutput { socket, bypass, queueing }
+    }
+
+    pub fn set_queueing(&mut self, queueing: Queueing) {
+        self.queueing = queueing;
     }
 
     /// Sends `frames` in their order; what cannot be sent is counted.
@@ -47,10 +53,7 @@ impl PacketOutput {
     }
 
     fn socket_for(&self, frame: &Outgoing<'_>) -> &PacketSocket {
-        match &self.bypass {
-            Some(bypass) if !frame.segmented => bypass,
-            _ => &self.socket,
-        }
+        if self.queueing == Queueing::BypassPlain && !frame.segmented { &self.bypass } else { &self.socket }
     }
 }
 
