@@ -10,8 +10,8 @@ use crate::host::virtual_mac::{VirtualMac, VirtualMacError};
 /// Connections and templates that the table holds where nothing else is said.
 pub const MAXIMUM_CONNECTIONS: usize = 1 << 20;
 
-/// Niceness of workers where nothing else is said: nine parts in ten of a core that others want too.
-const NICE: i8 = -10;
+/// Niceness of workers where nothing else is said.
+const NICE: i8 = 0;
 
 /// Run the director of this network namespace.
 #[derive(Args, Clone, Debug)]

@@ -50,6 +50,9 @@ const IDLE_SLEEP: u64 = 1000;
 const COMPLAINT_CHECK: u64 = 1000;
 const COMPLAINT_INTERVAL: u64 = 10_000;
 
+/// Milliseconds between two looks for errors of links that nobody waits for.
+const EXAMINATION: u64 = 250;
+
 const BELL: Token = Token(usize::MAX);
 
 /// A worker before its thread has started.
@@ -72,6 +75,9 @@ pub struct Worker {
     registered: Vec<(LinkId, RawFd)>,
     stopping: bool,
     pace: Pace,
+    /// Nobody waits for the descriptors.
+    unattended: bool,
+    next_examination: Tick,
     /// The connections of the batch at hand.
     chains: Vec<Chain>,
     /// More connections are due to end than one turn may end.
@@ -112,6 +118,8 @@ impl Worker {
             registered: Vec::new(),
             stopping: false,
             pace: Pace::default(),
+            unattended: false,
+            next_examination: Tick::ZERO,
             chains: Vec::with_capacity(BATCH),
             more_due: false,
             teller: Teller::default(),
@@ -148,9 +156,8 @@ impl Worker {
                 None => self.wait(&mut events, self.sleep())?,
             }
             let frames = self.turn();
-            if self.pace.note(self.clock.micros(), frames) && self.pace.pause().is_some() {
-                // Nobody waits for events meanwhile, and errors are among them.
-                self.wait(&mut events, Duration::ZERO)?;
+            if self.pace.note(self.clock.micros(), frames) {
+                self.change_pace();
             }
         }
         self.ports.flush();
@@ -174,6 +181,39 @@ impl Worker {
             self.mark_ready(link);
         }
         Ok(())
+    }
+
+    /// At the end of a window: descriptors are waited for, or not, as the pace asks. While they are
+    /// not, a frame that arrives has nobody to wake, which its sender would pay for.
+    fn change_pace(&mut self) {
+        let dense = self.pace.pause().is_some();
+        if dense != self.unattended {
+            self.unattended = dense;
+            for place in 0..self.registered.len() {
+                let (link, descriptor) = self.registered[place];
+                if dense {
+                    // A descriptor that is gone needs no deregistering.
+                    let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
+                } else {
+                    self.attend(link, descriptor);
+                    self.mark_ready(link);
+                }
+            }
+        } else if dense && self.clock.now() >= self.next_examination {
+            // Nobody hears of errors meanwhile.
+            self.next_examination = self.clock.now() + EXAMINATION;
+            for place in 0..self.registered.len() {
+                self.ports.examine(self.registered[place].0);
+            }
+        }
+    }
+
+    /// Has the poll tell of a descriptor.
+    fn attend(&self, link: LinkId, descriptor: RawFd) {
+        let token = Token(link.index());
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE) {
+            log::error!("link {}: cannot be waited for: {error}", link.0);
+        }
     }
 
     /// Sleeps for a moment in which every link may get frames.
@@ -424,10 +464,9 @@ impl Worker {
         let descriptors: Vec<RawFd> =
             self.ports.descriptors().filter(|(id, _)| *id == link).map(|(_, descriptor)| descriptor).collect();
         for descriptor in descriptors {
-            let token = Token(link.index());
-            match self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE) {
-                Ok(()) => self.registered.push((link, descriptor)),
-                Err(error) => log::error!("link {}: cannot be waited for: {error}", link.0),
+            self.registered.push((link, descriptor));
+            if !self.unattended {
+                self.attend(link, descriptor);
             }
         }
         // Frames may have come between opening and registering.
@@ -448,7 +487,7 @@ impl Worker {
     fn close(&mut self, link: LinkId) {
         while let Some(place) = self.registered.iter().position(|(id, _)| *id == link) {
             let (_, descriptor) = self.registered.swap_remove(place);
-            // A descriptor that is gone needs no deregistering.
+            // One that is gone, or not attended to, needs no deregistering.
             let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
         }
         self.ports.remove(link);

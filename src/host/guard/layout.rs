@@ -131,6 +131,7 @@ pub fn add_link(batch: &mut Batch, scheme: Scheme, index: u32, name: &str) {
             let chain = link_chain(index);
             let hook = Hook { number: INGRESS_HOOK, priority: INGRESS_PRIORITY, device: Some(name) };
             add_chain(batch, scheme, &chain, Some(hook));
+            add_rule(batch, scheme, &chain, &to_another_host());
             for ip in FAMILIES {
                 add_rule(batch, scheme, &chain, &of_ether_type(ip));
             }
@@ -352,6 +353,18 @@ fn from_real_server(ip: Family) -> Vec<Expression<'static>> {
     rule.push(Expression::Lookup { set: set_name(SetKind::RealServers, ip), key: Register::FIRST });
     rule.push(jump(replies(ip)));
     rule
+}
+
+/// A frame to another Ethernet address than the link's own, be it the director's virtual one: the kernel's
+/// stack does not take it, and nothing else needs to be looked at.
+fn to_another_host() -> [Expression<'static>; 3] {
+    const OTHER_HOST: &[u8] = &[libc::PACKET_OTHERHOST];
+    let register = Register::FIRST;
+    [
+        Expression::Meta { key: Meta::PacketType, to: register },
+        Expression::Compare { register, comparison: Comparison::Equal, value: OTHER_HOST },
+        Expression::Verdict(Verdict::Return),
+    ]
 }
 
 /// An untagged frame of this family: on to its chain.

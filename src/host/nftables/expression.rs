@@ -39,6 +39,8 @@ pub enum Meta {
     NetworkFamily = 15,
     /// The transport protocol, behind any extension headers.
     TransportProtocol = 16,
+    /// Whom the frame is addressed to: PACKET_HOST, PACKET_OTHERHOST… (packet(7)), one byte.
+    PacketType = 19,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
