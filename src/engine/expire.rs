@@ -3,6 +3,7 @@
 use crate::base::Tick;
 
 use super::Engine;
+use super::conn::Budget;
 use super::track::End;
 
 /// Seconds a connection that controls others stays beyond its time.
@@ -11,13 +12,11 @@ const CONTROLLER_TIMEOUT: u32 = 60;
 const HOUSEKEEPING: u64 = 1000;
 
 impl Engine {
-    /// Does what is due at `now`, ending at most `budget` connections of those whose time is over;
-    /// returns whether more is due.
+    /// Does what is due at `now`, looking at no more than `budget` connections (nor so many
+    /// deleted destinations); returns whether there is more to do.
     pub fn tick(&mut self, now: Tick, budget: usize) -> bool {
-        let mut left = budget;
-        while left > 0 {
-            let Some(id) = self.connections.pop_due(now) else { break };
-            left -= 1;
+        let mut left = Budget(budget);
+        while let Some(id) = self.connections.pop_due(now, &mut left) {
             let Some(connection) = self.connections.get_mut(id) else { continue };
             if connection.controls > 0 {
                 connection.timeout = CONTROLLER_TIMEOUT;
@@ -41,7 +40,7 @@ impl Engine {
             self.purge_at = None;
             self.purge();
         }
-        left == 0 || scanning
+        left.is_spent() || scanning
     }
 
     /// Ends the connections of destinations that are gone (`expire_nodest_conn`), except those
