@@ -1,6 +1,6 @@
 //! What time does: connections end, the trash is emptied, incomplete datagrams are given up.
 
-use crate::base::Tick;
+use crate::base::{ConnectionId, Tick};
 
 use super::Engine;
 use super::conn::Budget;
@@ -10,6 +10,9 @@ use super::track::End;
 const CONTROLLER_TIMEOUT: u32 = 60;
 /// Between two looks at everything that is not a connection's own timer.
 const HOUSEKEEPING: u64 = 1000;
+/// Places of the connection table that are looked at at once for connections of deleted
+/// destinations.
+const PURGE_SLICE: usize = 512;
 
 impl Engine {
     /// Does what is due at `now`, looking at no more than `budget` connections (nor so many
@@ -35,31 +38,31 @@ impl Engine {
             self.judge_defences();
             self.begin_scan();
         }
-        let scanning = self.scan(now);
+        let mut more = self.services.sweep(&mut Budget(budget));
+        more |= self.scan(now);
         if self.purge_at.is_some_and(|at| at <= now) {
             self.purge_at = None;
-            self.purge();
+            self.purged = Some(0);
         }
-        left.is_spent() || scanning
+        more |= self.purge();
+        more || left.is_spent()
     }
 
     /// Ends the connections of destinations that are gone (`expire_nodest_conn`), except those
-    /// that control others.
-    fn purge(&mut self) {
-        let gone: Vec<_> = self
-            .connections
-            .iter_from(0)
-            .filter(|(_, connection)| {
-                connection.controls == 0
-                    && connection
-                        .destination
-                        .and_then(|id| self.services.destinations.get(id))
-                        .is_some_and(|destination| !destination.available)
-            })
-            .map(|(id, _)| id)
-            .collect();
-        for id in gone {
-            self.forget(id, End::Orphaned);
+    /// that control others: of a slice of the table; whether there is more.
+    fn purge(&mut self) -> bool {
+        let Some(from) = self.purged else { return false };
+        let end = (from + PURGE_SLICE).min(self.connections.places());
+        for place in from..end {
+            // There are fewer places than ids.
+            let id = ConnectionId(place as u32);
+            let Some(connection) = self.connections.get(id) else { continue };
+            let destination = connection.destination.and_then(|id| self.services.destinations.get(id));
+            if connection.controls == 0 && destination.is_some_and(|destination| !destination.available) {
+                self.forget(id, End::Orphaned);
+            }
         }
+        self.purged = (end < self.connections.places()).then_some(end);
+        self.purged.is_some()
     }
 }

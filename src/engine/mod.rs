@@ -125,6 +125,8 @@ pub struct Engine {
     sync: Synchronisation,
     /// When connections of deleted destinations are to be looked for.
     purge_at: Option<Tick>,
+    /// The place up to which they were looked for, while that goes on.
+    purged: Option<usize>,
     next_housekeeping: Tick,
 }
 
@@ -156,6 +158,7 @@ impl Engine {
             helper: app::Helper::default(),
             sync: Synchronisation::default(),
             purge_at: None,
+            purged: None,
             next_housekeeping: Tick::ZERO,
         }
     }

@@ -28,7 +28,8 @@ pub enum Message {
         network: Arc<Network>,
         served: Arc<[LinkId]>,
     },
-    /// Addresses to answer ARP and neighbour discovery for, and those to be announced now.
+    /// Addresses to answer ARP and neighbour discovery for, in order, and whether those that are
+    /// new are announced.
     Owned {
         owned: Arc<[Owned]>,
         announce: bool,

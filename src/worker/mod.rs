@@ -6,6 +6,7 @@
 mod clock;
 mod hops;
 pub mod mailbox;
+mod pace;
 pub mod question;
 mod teller;
 mod turn;

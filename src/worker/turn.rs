@@ -7,9 +7,11 @@
 //! ```
 //!
 //! Work is bounded on every side: so many frames a link, then the next link; so many expiries a
-//! turn; messages between batches. Nothing here waits but the poll at the top.
+//! turn; messages for so long, however many there are. Nothing here waits but the poll at the top.
 
+use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -19,6 +21,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::base::{self, LinkId, Tick};
+use crate::engine::conn::Budget;
 use crate::engine::{Config, DropReason, Egress, Engine, Verdict};
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
@@ -29,6 +32,7 @@ use crate::wire::{EtherType, Frame, LinkHeader, ip};
 use super::clock::Clock;
 use super::hops::{Hop, Hops, send_frame};
 use super::mailbox::{Mailbox, Message, Report, Way};
+use super::pace::{Pace, Turn};
 use super::question::{self, Finding, Question};
 use super::teller::Teller;
 
@@ -38,6 +42,12 @@ const BATCH: usize = 64;
 const BATCHES: usize = 8;
 /// Connections that may end in one turn.
 const EXPIRIES: usize = 512;
+/// How long messages are taken in one turn: whoever changes much goes on between frames.
+const LISTENING: Duration = Duration::from_micros(100);
+/// Destinations that leave, as a service is deleted, before the clock is looked at again.
+const LEAVING: usize = 64;
+/// Addresses that are announced in one turn.
+const ANNOUNCEMENTS: usize = 16;
 /// Longest sleep while connections must be ended on time, and otherwise.
 const BUSY_SLEEP: u64 = 100;
 const IDLE_SLEEP: u64 = 1000;
@@ -69,6 +79,11 @@ pub struct Worker {
     stopping: bool,
     /// More connections are due to end than one turn may end.
     more_due: bool,
+    /// There are more messages, or more to do for one of them, than one turn has time for.
+    more_told: bool,
+    /// Addresses that are to be announced.
+    announcing: VecDeque<IpAddr>,
+    pace: Pace,
     teller: Teller,
     /// What was lost, as far as it was complained about.
     complained: [u64; 6],
@@ -105,6 +120,9 @@ impl Worker {
             registered: Vec::new(),
             stopping: false,
             more_due: false,
+            more_told: false,
+            announcing: VecDeque::new(),
+            pace: Pace::new(),
             teller: Teller::default(),
             complained: [0; 6],
             next_complaint: Tick::ZERO,
@@ -146,16 +164,17 @@ impl Worker {
     }
 
     fn turn(&mut self) {
+        let began = self.clock.elapsed();
         let mut now = self.clock.now();
-        while let Ok(message) = self.inbox.try_recv() {
-            self.take(now, message);
-        }
+        self.listen(now, began);
+        let serving = self.clock.elapsed();
         for link in std::mem::take(&mut self.ready) {
             if self.serve(now, link) {
                 self.mark_ready(link);
             }
             now = self.clock.now();
         }
+        let served = self.clock.elapsed();
         self.more_due = self.engine.tick(now, EXPIRIES);
         self.send_outbox(now);
         self.teller.work(now, &mut self.engine);
@@ -164,6 +183,24 @@ impl Worker {
         self.complain(now);
         while let Some((link, event)) = self.ports.event() {
             self.note_event(link, event);
+        }
+        self.pace.note(&Turn { began, serving, served, ended: self.clock.elapsed() });
+    }
+
+    /// Takes messages, in order, until there are no more or the time for it is over.
+    fn listen(&mut self, now: Tick, began: Duration) {
+        self.announce();
+        loop {
+            // A change that takes long is finished before the next message is looked at.
+            if !self.engine.continue_change(now, &mut Budget(LEAVING)) {
+                match self.inbox.try_recv() {
+                    Ok(message) => self.take(now, message),
+                    Err(_) => break self.more_told = false,
+                }
+            }
+            if self.clock.elapsed().saturating_sub(began) > LISTENING {
+                break self.more_told = true;
+            }
         }
     }
 
@@ -259,7 +296,7 @@ impl Worker {
                 if matches!(*change, Change::StopDaemon { role: DaemonRole::Master }) {
                     self.teller.set_senders(Vec::new());
                 }
-                if let Err(errno) = self.engine.apply(now, &change) {
+                if let Err(errno) = self.engine.begin_change(now, &change) {
                     log::error!("worker {}: {change:?} was refused: {errno}", self.number);
                 }
             }
@@ -295,6 +332,9 @@ impl Worker {
             }
             for (name, meaning, count) in self.hops.statistics() {
                 counts.others.push(("neighbour", name.to_owned(), meaning, count));
+            }
+            for (name, meaning, count) in self.pace.statistics() {
+                counts.others.push(("loop", format!("worker-{} {name}", self.number), meaning, count));
             }
             let heard = self.responder.counters();
             counts.others.push(("neighbour", "answers".into(), "ARP and neighbour discovery answered.", heard.answers));
@@ -334,13 +374,20 @@ impl Worker {
 
     fn set_owned(&mut self, owned: Arc<[Owned]>, announce: bool) {
         self.hops.set_owned(&owned);
+        if announce {
+            // Those that were owned before were announced then, or still are to be.
+            let known = |entry: &Owned| self.owned.binary_search_by_key(&entry.address, |known| known.address).is_ok();
+            self.announcing.extend(owned.iter().filter(|entry| !known(entry)).map(|entry| entry.address));
+        }
         self.owned = owned;
         self.responder.set(&self.owned, &self.network, &self.served);
-        if !announce {
-            return;
-        }
-        for (link, _) in self.registered.clone() {
-            for address in self.responder.announced(link) {
+    }
+
+    /// Announces some of the addresses that are to be.
+    fn announce(&mut self) {
+        for _ in 0..ANNOUNCEMENTS {
+            let Some(address) = self.announcing.pop_front() else { return };
+            for &(link, _) in &self.registered {
                 let mut bytes = [0; ANSWER_LENGTH];
                 if let Some(length) = self.responder.announce(link, address, &mut bytes) {
                     send_frame(&mut self.ports, link, &bytes[..length]);
@@ -435,7 +482,7 @@ impl Worker {
 
     /// How long the loop may sleep.
     fn sleep(&self) -> Duration {
-        if !self.ready.is_empty() || self.more_due {
+        if !self.ready.is_empty() || self.more_due || self.more_told || !self.announcing.is_empty() {
             return Duration::ZERO;
         }
         let now = self.clock.now();

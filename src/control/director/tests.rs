@@ -54,8 +54,8 @@ impl Fleet for Fake {
             }
             Question::Total => Finding::Total(Tally { connections: worker.total, ..Tally::default() }),
             Question::Defences => Finding::Defences(worker.modes),
-            Question::Trash => Finding::Trash(worker.trash.clone()),
-            Question::Destinations(_) => Finding::Destinations(Vec::new()),
+            Question::Trash { .. } => Finding::Trash { entries: worker.trash.clone(), next: None },
+            Question::Destinations { .. } => Finding::Destinations { entries: Vec::new(), next: None },
             Question::Connections { .. } | Question::Counts => return None,
         })
     }
