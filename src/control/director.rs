@@ -64,7 +64,7 @@ const VERSION: u32 = 0x01_02_01;
 const CONNECTION_TABLE_SIZE: u32 = 4096;
 /// Places of the connection table that one page covers, and destinations, deleted or not, that a
 /// worker looks at for one question: some 100 µs, for which no frame is handled.
-const PAGE: usize = 1024;
+pub const PAGE: usize = 1024;
 /// Rounds of estimates between two looks for destinations that are gone for good.
 const ROUNDS_TO_FORGET: u32 = 30;
 

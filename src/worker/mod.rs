@@ -13,4 +13,4 @@ mod turn;
 
 pub use clock::Clock;
 pub use mailbox::{Mailbox, Message, Report, Told, Way};
-pub use turn::Worker;
+pub use turn::{EXPIRIES, LEAVING, Worker};

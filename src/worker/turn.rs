@@ -41,11 +41,11 @@ const BATCH: usize = 64;
 /// Batches of one link in one turn.
 const BATCHES: usize = 8;
 /// Connections that may end in one turn.
-const EXPIRIES: usize = 512;
+pub const EXPIRIES: usize = 512;
 /// How long messages are taken in one turn: whoever changes much goes on between frames.
 const LISTENING: Duration = Duration::from_micros(100);
 /// Destinations that leave, as a service is deleted, before the clock is looked at again.
-const LEAVING: usize = 64;
+pub const LEAVING: usize = 64;
 /// Addresses that are announced in one turn.
 const ANNOUNCEMENTS: usize = 16;
 /// Longest sleep while connections must be ended on time, and otherwise.

@@ -3,11 +3,11 @@
 //! Each is made at once but for deletions of many, whose destinations leave in portions: packets
 //! are handled in between.
 
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
 use super::*;
 use crate::engine::conn::Budget;
-use crate::engine::masqueraded::release;
 use crate::engine::server::Destination;
 use crate::table::{DestinationConfig, Errno, Network, SchedulerKind};
 
@@ -167,7 +167,12 @@ impl Services {
             ServiceKey::Address { protocol, address, port } => {
                 let family = Family::of(&address);
                 self.by_address.remove(&(family, protocol, address.into(), port));
-                release(&mut self.virtual_addresses, (family, address.into()));
+                if let Entry::Occupied(mut services) = self.virtual_addresses.entry((family, address.into())) {
+                    *services.get_mut() -= 1;
+                    if *services.get() == 0 {
+                        services.remove();
+                    }
+                }
                 self.port_zero_services -= usize::from(port.is_any());
                 self.ftp_services -= usize::from(port == Port::FTP);
             }

@@ -3,7 +3,7 @@
 //! Every minute it is looked through, a portion at a time; what was unused for two minutes then is
 //! forgotten.
 
-use super::Map;
+use crate::base::sharded::Sharded;
 use crate::base::{DestinationId, Tick};
 use crate::engine::conn::Budget;
 use crate::engine::server::Destinations;
@@ -27,7 +27,7 @@ pub struct Trashed {
 #[derive(Debug, Default)]
 pub struct Trash {
     places: Vec<Trashed>,
-    by_key: Map<(ServiceKey, DestinationKey), usize>,
+    by_key: Sharded<(ServiceKey, DestinationKey), usize>,
     next_scan: Option<Tick>,
     /// The scan that goes on: the moment it is of, and the end of the places it has still to look at.
     scan: Option<(Tick, usize)>,
