@@ -54,6 +54,9 @@ pub trait Fleet {
     /// Hands every engine a change that the model accepted.
     fn apply(&mut self, now: Tick, change: &Change);
 
+    /// Has the engines look at what they were handed: no more follows at once.
+    fn wake(&mut self) {}
+
     /// Asks one engine.
     fn ask(&mut self, now: Tick, engine: usize, question: &Question) -> Option<Finding>;
 }

@@ -51,6 +51,16 @@ impl Masqueraded {
                 || protocol == Protocol::TCP && self.helped.contains_key(&(family, address)))
     }
 
+    /// Every end of a destination, in no order; protocol 0 is that of services by mark.
+    pub fn ends(&self) -> impl Iterator<Item = (Family, Protocol, Address, Port)> + '_ {
+        self.ends.iter().map(|(&end, _)| end)
+    }
+
+    /// Whether there is one in `family`.
+    pub fn has_family(&self, family: Family) -> bool {
+        self.addresses.iter().any(|(&(known, _), _)| known == family)
+    }
+
     /// Whether exactly this is the end of a destination.
     pub fn has(&self, family: Family, protocol: Protocol, address: Address, port: Port) -> bool {
         [protocol, Protocol::IP].iter().any(|&each| self.ends.contains_key(&(family, each, address, port)))

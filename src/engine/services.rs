@@ -66,6 +66,10 @@ impl Service {
     }
 }
 
+/// Destinations for which memory is set aside, which the machine hands out only as it is touched:
+/// to grow is to copy, and frames would wait for that. So large a list grows without copying.
+const RESERVED: usize = 1 << 17;
+
 /// What a lookup by address needs.
 type AddressKey = (Family, Protocol, Address, Port);
 
@@ -104,7 +108,13 @@ pub struct Services {
 
 impl Services {
     pub fn new(seed: u64) -> Services {
-        Services { seed, helped_ports: vec![Port::FTP], ..Services::default() }
+        Services {
+            seed,
+            helped_ports: vec![Port::FTP],
+            destinations: Destinations::with_capacity(RESERVED),
+            trash: Trash::with_capacity(RESERVED),
+            ..Services::default()
+        }
     }
 
     // -- lookups

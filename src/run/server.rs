@@ -10,7 +10,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::signalfd::SignalFd;
 
-use crate::control::director::Director;
+use crate::control::director::{Director, Fleet};
 use crate::control::message::{Answer, Reply, Request};
 use crate::control::socket::{decode, encode, may_command};
 use crate::table::Errno;
@@ -201,6 +201,7 @@ impl Server {
             encode(&answer, &mut session.unsent)?;
         }
         session.received.drain(..used);
+        self.director.fleet().wake();
         Ok(answered)
     }
 

@@ -24,6 +24,8 @@ use crate::worker::{Clock, Mailbox, Message, Report, Way, Worker};
 use super::listener::{Listener, ListenerCounts};
 use super::permit::Permission;
 
+/// Changes that are queued before the workers are woken for them: waking costs more than a change.
+const CHANGES_AT_ONCE: usize = 64;
 /// How long a worker may take to answer: it does so between two batches of frames.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -49,6 +51,8 @@ pub struct Workers {
     pub steering: Option<FlowHash>,
     listener: Option<Listener>,
     heard: Arc<ListenerCounts>,
+    /// Changes that were queued since the workers were woken.
+    queued: usize,
 }
 
 impl Workers {
@@ -66,6 +70,7 @@ impl Workers {
             steering: None,
             listener: None,
             heard: Arc::default(),
+            queued: 0,
         };
         // The table's limit holds for all workers together.
         let each = plan.engine.maximum_connections.div_ceil(plan.workers);
@@ -226,7 +231,26 @@ impl Fleet for Workers {
             self.listener = None;
         }
         let change = Arc::new(change.clone());
-        self.tell(|| Message::Change(change.clone()));
+        for (number, mailbox) in self.mailboxes.iter().enumerate() {
+            if let Err(error) = mailbox.put(Message::Change(change.clone())) {
+                log::error!("worker {number}: {error}");
+            }
+        }
+        self.queued += 1;
+        if self.queued == CHANGES_AT_ONCE {
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        if std::mem::take(&mut self.queued) == 0 {
+            return;
+        }
+        for (number, mailbox) in self.mailboxes.iter().enumerate() {
+            if let Err(error) = mailbox.ring() {
+                log::error!("worker {number}: {error}");
+            }
+        }
     }
 
     fn ask(&mut self, _now: Tick, engine: usize, question: &Question) -> Option<Finding> {

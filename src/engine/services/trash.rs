@@ -36,6 +36,11 @@ pub struct Trash {
 }
 
 impl Trash {
+    /// An empty one, with memory set aside for `capacity` destinations.
+    pub fn with_capacity(capacity: usize) -> Trash {
+        Trash { places: Vec::with_capacity(capacity), ..Trash::default() }
+    }
+
     pub fn put(&mut self, now: Tick, service: ServiceKey, key: DestinationKey, destination: DestinationId) {
         if self.places.is_empty() {
             self.next_scan = Some(now + SCAN);
