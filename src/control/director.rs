@@ -51,10 +51,10 @@ pub trait Fleet {
         Vec::new()
     }
 
-    /// Hands every engine a change that the model accepted.
+    /// Hands every engine a change that the model accepted, at the latest when it is woken or asked.
     fn apply(&mut self, now: Tick, change: &Change);
 
-    /// Has the engines look at what they were handed: no more follows at once.
+    /// Has the engines make the changes that they were handed: no more follows at once.
     fn wake(&mut self) {}
 
     /// Asks one engine.

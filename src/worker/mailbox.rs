@@ -22,7 +22,9 @@ use super::question::{Finding, Question};
 /// What a worker is told or asked. Messages are taken in order, between two batches of frames.
 #[derive(Debug)]
 pub enum Message {
-    Change(Arc<Change>),
+    /// Changes of the configuration, in order. Many come as one message: what one thread allocates
+    /// and another frees, both wait for.
+    Changes(Arc<[Change]>),
     /// Links, addresses or routes changed.
     Network {
         network: Arc<Network>,

@@ -40,8 +40,9 @@ use super::teller::Teller;
 const BATCH: usize = 64;
 /// Batches of one link in one turn.
 const BATCHES: usize = 8;
-/// Connections that may end in one turn.
-pub const EXPIRIES: usize = 512;
+/// Connections that may end before frames are looked at again. There are two such portions a turn at
+/// least, so that a flood of new connections never outruns the end of old ones.
+pub const EXPIRIES: usize = BATCHES * BATCH / 2;
 /// How long messages are taken in one turn: whoever changes much goes on between frames.
 const LISTENING: Duration = Duration::from_micros(100);
 /// Destinations that leave, as a service is deleted, before the clock is looked at again.
@@ -81,6 +82,8 @@ pub struct Worker {
     more_due: bool,
     /// There are more messages, or more to do for one of them, than one turn has time for.
     more_told: bool,
+    /// Changes that are being made, and how many of them are.
+    changes: Option<(Arc<[Change]>, usize)>,
     /// Addresses that are to be announced.
     announcing: VecDeque<IpAddr>,
     pace: Pace,
@@ -121,6 +124,7 @@ impl Worker {
             stopping: false,
             more_due: false,
             more_told: false,
+            changes: None,
             announcing: VecDeque::new(),
             pace: Pace::new(),
             teller: Teller::default(),
@@ -173,6 +177,7 @@ impl Worker {
                 self.mark_ready(link);
             }
             now = self.clock.now();
+            self.engine.tick(now, EXPIRIES);
         }
         let served = self.clock.elapsed();
         self.more_due = self.engine.tick(now, EXPIRIES);
@@ -191,8 +196,8 @@ impl Worker {
     fn listen(&mut self, now: Tick, began: Duration) {
         self.announce();
         loop {
-            // A change that takes long is finished before the next message is looked at.
-            if !self.engine.continue_change(now, &mut Budget(LEAVING)) {
+            // Changes are finished before the next message is looked at, and each before the next.
+            if !self.engine.continue_change(now, &mut Budget(LEAVING)) && !self.change(now) {
                 match self.inbox.try_recv() {
                     Ok(message) => self.take(now, message),
                     Err(_) => break self.more_told = false,
@@ -290,16 +295,23 @@ impl Worker {
         self.engine.outbox().clear();
     }
 
+    /// Makes one of the changes that are to be made; whether there was one.
+    fn change(&mut self, now: Tick) -> bool {
+        let Some((changes, made)) = self.changes.take() else { return false };
+        let Some(change) = changes.get(made) else { return false };
+        if matches!(change, Change::StopDaemon { role: DaemonRole::Master }) {
+            self.teller.set_senders(Vec::new());
+        }
+        if let Err(errno) = self.engine.begin_change(now, change) {
+            log::error!("worker {}: {change:?} was refused: {errno}", self.number);
+        }
+        self.changes = Some((changes, made + 1));
+        true
+    }
+
     fn take(&mut self, now: Tick, message: Message) {
         match message {
-            Message::Change(change) => {
-                if matches!(*change, Change::StopDaemon { role: DaemonRole::Master }) {
-                    self.teller.set_senders(Vec::new());
-                }
-                if let Err(errno) = self.engine.begin_change(now, &change) {
-                    log::error!("worker {}: {change:?} was refused: {errno}", self.number);
-                }
-            }
+            Message::Changes(changes) => self.changes = Some((changes, 0)),
             Message::Told { entries, waiting } => {
                 for told in &entries {
                     self.engine.receive_entry(now, &told.entry, &told.recognised(), told.share);

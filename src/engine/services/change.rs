@@ -21,6 +21,14 @@ pub struct Leaving {
     all: bool,
 }
 
+impl Leaving {
+    /// What has still to leave; for tests.
+    #[cfg(any(test, fuzzing))]
+    pub fn destinations(&self) -> impl Iterator<Item = DestinationId> + '_ {
+        self.destinations.iter().copied()
+    }
+}
+
 impl Services {
     /// # Errors
     /// EEXIST; ENOENT for an unknown scheduler or persistence engine; EINVAL for an IPv6 prefix

@@ -16,6 +16,7 @@ impl Services {
         assert_eq!(self.by_address.len() + self.by_mark.len(), existing, "services found by a key");
         let mut placed: HashSet<DestinationId> = self.trash.destinations().collect();
         assert_eq!(placed.len(), self.trash.destinations().len(), "the trash holds each destination once");
+        placed.extend(self.leaving.destinations());
         let mut virtual_addresses = Map::default();
         let (mut masqueraded, mut with_engine) = (Masqueraded::default(), 0);
         let mut tunnels = TunnelEnds::default();
