@@ -1,4 +1,5 @@
-//! Small packets, as fast as one core can hand them to the kernel or at a steady rate.
+//! Small packets, as fast as one core can hand them to the kernel or at a steady rate: datagrams, or
+//! the first segments of a SYN flood.
 
 use std::error::Error;
 use std::io::IoSlice;
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// Connections (client address and port) that the frames are of, in turn
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     flows: u32,
+    /// First segments of TCP connections from random addresses, instead of datagrams
+    #[arg(long)]
+    syn: bool,
     /// Seconds to go on at the most
     #[arg(long)]
     seconds: f64,
@@ -53,6 +57,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
         destination: arguments.destination,
         size: arguments.size,
         flows: arguments.flows,
+        syn: arguments.syn,
     };
     if shape.source.is_ipv4() != shape.destination.is_ipv4() {
         return Err("source and destination are of different families".into());

@@ -6,6 +6,7 @@ pub mod address;
 pub mod hash;
 pub mod id;
 pub mod random;
+pub mod sharded;
 pub mod time;
 
 pub use address::{Address, Family, Mac, Port, Prefix, Protocol};

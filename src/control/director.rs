@@ -51,8 +51,11 @@ pub trait Fleet {
         Vec::new()
     }
 
-    /// Hands every engine a change that the model accepted.
+    /// Hands every engine a change that the model accepted, at the latest when it is woken or asked.
     fn apply(&mut self, now: Tick, change: &Change);
+
+    /// Has the engines make the changes that they were handed: no more follows at once.
+    fn wake(&mut self) {}
 
     /// Asks one engine.
     fn ask(&mut self, now: Tick, engine: usize, question: &Question) -> Option<Finding>;
@@ -62,10 +65,9 @@ pub trait Fleet {
 const VERSION: u32 = 0x01_02_01;
 /// Size of the connection table as the kernel states it by default.
 const CONNECTION_TABLE_SIZE: u32 = 4096;
-/// Places of the connection table that one page covers.
-const PAGE: usize = 4096;
-/// Destinations whose counts a worker looks through at once.
-const NEWS_PAGE: usize = 4096;
+/// Places of the connection table that one page covers, and destinations, deleted or not, that a
+/// worker looks at for one question: some 100 µs, for which no frame is handled.
+pub const PAGE: usize = 1024;
 /// Rounds of estimates between two looks for destinations that are gone for good.
 const ROUNDS_TO_FORGET: u32 = 30;
 
@@ -78,6 +80,8 @@ pub struct Director<F> {
     rounds: u32,
     started: Tick,
     maximum_connections: usize,
+    /// What the machine around us is told of has changed.
+    unsettled: bool,
     /// Lines about how the director runs, for `ulvs status`.
     pub lines: Vec<String>,
 }
@@ -93,6 +97,7 @@ impl<F: Fleet> Director<F> {
             rounds: 0,
             started: now,
             maximum_connections,
+            unsettled: false,
             lines: Vec::new(),
         }
     }
@@ -168,9 +173,17 @@ impl<F: Fleet> Director<F> {
         Ok(Reply::Done)
     }
 
+    /// Whether anything has changed, since this was last asked, that the machine around us must
+    /// be brought in line with.
+    pub fn take_unsettled(&mut self) -> bool {
+        std::mem::take(&mut self.unsettled)
+    }
+
     fn change(&mut self, now: Tick, change: Change) -> Result<(), Errno> {
         self.fleet.permit(&self.model, &change)?;
+        let unsettling = self.is_unsettling(&change);
         self.model.apply(now, &change)?;
+        self.unsettled |= unsettling;
         self.fleet.apply(now, &change);
         let services = self.model.service_table();
         match &change {
@@ -180,6 +193,20 @@ impl<F: Fleet> Director<F> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether a change is about more than the engines: what is received, answered for, or kept
+    /// from the kernel. What health checks do all day, to set weights, is not.
+    fn is_unsettling(&self, change: &Change) -> bool {
+        let services = self.model.service_table();
+        match change {
+            Change::EditDestination { service, key, config } => {
+                let known = services.by_key(service).and_then(|id| services.destination(id, key));
+                known.and_then(|id| services.destinations.get(id)).is_none_or(|known| known.method != config.method)
+            }
+            Change::EditService { .. } | Change::Zero { .. } | Change::SetTimeouts { .. } => false,
+            _ => true,
+        }
     }
 
     fn look_up(&mut self, now: Tick, request: Request) -> Answer {
@@ -218,6 +245,23 @@ impl<F: Fleet> Director<F> {
 
     fn ask_all(&mut self, now: Tick, question: &Question) -> Vec<Finding> {
         (0..self.fleet.size()).filter_map(|engine| self.fleet.ask(now, engine, question)).collect()
+    }
+
+    /// Asks every engine for one page after the other: `take` takes a page in and says what comes
+    /// next.
+    fn ask_pages(
+        &mut self,
+        now: Tick,
+        start: usize,
+        question: impl Fn(usize) -> Question,
+        mut take: impl FnMut(Finding) -> Option<usize>,
+    ) {
+        for engine in 0..self.fleet.size() {
+            let mut place = Some(start);
+            while let Some(at) = place {
+                place = self.fleet.ask(now, engine, &question(at)).and_then(&mut take);
+            }
+        }
     }
 
     fn services(&self, key: Option<ServiceKey>) -> Vec<ServiceEntry> {
@@ -260,18 +304,24 @@ impl<F: Fleet> Director<F> {
     fn destinations(&mut self, now: Tick, service: ServiceKey) -> Vec<DestinationEntry> {
         let known = self.model.destinations(&service);
         let mut sums: HashMap<DestinationKey, DestinationView> = HashMap::new();
-        for finding in self.ask_all(now, &Question::Destinations(service)) {
-            let Finding::Destinations(destinations) = finding else { continue };
-            for found in destinations {
-                sums.entry(found.key)
-                    .and_modify(|sum| {
-                        sum.active += found.active;
-                        sum.inactive += found.inactive;
-                        sum.persistent += found.persistent;
-                    })
-                    .or_insert(found);
-            }
-        }
+        self.ask_pages(
+            now,
+            0,
+            |first| Question::Destinations { service, first, limit: PAGE },
+            |finding| {
+                let Finding::Destinations { entries, next } = finding else { return None };
+                for found in entries {
+                    sums.entry(found.key)
+                        .and_modify(|sum| {
+                            sum.active += found.active;
+                            sum.inactive += found.inactive;
+                            sum.persistent += found.persistent;
+                        })
+                        .or_insert(found);
+                }
+                next
+            },
+        );
         let entry = |known: DestinationView| {
             let found = sums.get(&known.key).copied().unwrap_or(known);
             DestinationEntry {
@@ -406,7 +456,7 @@ impl<F: Fleet> Director<F> {
         for engine in 0..self.fleet.size() {
             let mut first = Some(0);
             while let Some(place) = first {
-                let question = Question::News { first: place, limit: NEWS_PAGE };
+                let question = Question::News { first: place, limit: PAGE };
                 let Some(Finding::News(news)) = self.fleet.ask(now, engine, &question) else { break };
                 self.estimator.total().gain(&news.total);
                 for (key, tally) in &news.services {
@@ -425,10 +475,16 @@ impl<F: Fleet> Director<F> {
     /// Lets go of destinations that can no longer come back with what they counted.
     fn forget_destinations(&mut self, now: Tick) {
         let mut waiting = HashSet::new();
-        for finding in self.ask_all(now, &Question::Trash) {
-            let Finding::Trash(destinations) = finding else { continue };
-            waiting.extend(destinations);
-        }
+        self.ask_pages(
+            now,
+            usize::MAX,
+            |end| Question::Trash { end, limit: PAGE },
+            |finding| {
+                let Finding::Trash { entries, next } = finding else { return None };
+                waiting.extend(entries);
+                next
+            },
+        );
         let services = self.model.service_table();
         self.estimator.retain(|service, key| services.has(service, key) || waiting.contains(&(*service, *key)));
     }

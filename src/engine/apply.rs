@@ -4,26 +4,40 @@ use crate::base::{Family, Tick};
 use crate::table::{Change, Errno};
 
 use super::Engine;
+use super::conn::Budget;
 
 /// How long after a destination's deletion its connections are looked for.
 const PURGE_DELAY: u64 = 4;
 
 impl Engine {
-    /// Applies one change.
+    /// Makes one change.
     ///
     /// # Errors
     /// The errno that ip_vs would answer; then nothing has changed.
     pub fn apply(&mut self, now: Tick, change: &Change) -> Result<(), Errno> {
+        self.begin_change(now, change)?;
+        self.continue_change(now, &mut Budget(usize::MAX));
+        Ok(())
+    }
+
+    /// Begins one change, as [`Engine::apply`] makes it, but leaves what takes long to
+    /// [`Engine::continue_change`]: what a service that is deleted leaves behind. Packets may be
+    /// handled before that is done; another change finishes it first.
+    ///
+    /// # Errors
+    /// The errno that ip_vs would answer; then nothing has changed.
+    pub fn begin_change(&mut self, now: Tick, change: &Change) -> Result<(), Errno> {
+        self.continue_change(now, &mut Budget(usize::MAX));
         match change {
             Change::AddService { key, config } => self.services.add_service(*key, config.clone()),
             Change::EditService { key, config } => self.services.edit_service(*key, config.clone()),
             Change::DeleteService { key } => {
-                self.services.delete_service(now, key)?;
+                self.services.begin_delete_service(key)?;
                 self.purge_later(now);
                 Ok(())
             }
             Change::Flush => {
-                self.services.flush(now);
+                self.services.begin_flush();
                 self.purge_later(now);
                 Ok(())
             }
@@ -71,6 +85,16 @@ impl Engine {
             Change::StartDaemon { config, ports } => self.start_daemon(now, config, *ports),
             Change::StopDaemon { role } => self.stop_daemon(*role),
         }
+    }
+
+    /// Goes on with a change that was begun, a destination or service for each unit of the budget;
+    /// whether there is more.
+    pub fn continue_change(&mut self, now: Tick, budget: &mut Budget) -> bool {
+        if self.services.is_clearing_out() {
+            // Connections are looked for when all have left.
+            self.purge_later(now);
+        }
+        self.services.clear_out(now, budget)
     }
 
     fn purge_later(&mut self, now: Tick) {

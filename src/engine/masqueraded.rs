@@ -1,13 +1,11 @@
 //! Which packets of real servers are to be translated, whatever connection they belong to: by the
 //! ends of the masquerading destinations.
 
-use std::collections::HashMap;
-
-use crate::base::hash::FixedHash;
+use crate::base::sharded::Sharded;
 use crate::base::{Address, Family, Port, Protocol};
 use crate::table::{DestinationKey, ServiceKey};
 
-type Counts<K> = HashMap<K, u32, FixedHash>;
+type Counts<K> = Sharded<K, u32>;
 
 /// Counts of the masquerading destinations that have an end, an address, or speak FTP.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,19 +26,19 @@ pub enum Helped {
 impl Masqueraded {
     pub fn add(&mut self, service: &ServiceKey, key: &DestinationKey, helped: Helped) {
         let (family, address) = (Family::of(&key.address), key.address.into());
-        *self.ends.entry((family, protocol_of(service), address, key.port)).or_default() += 1;
-        *self.addresses.entry((family, address)).or_default() += 1;
+        self.ends.count((family, protocol_of(service), address, key.port));
+        self.addresses.count((family, address));
         if helped == Helped::Yes {
-            *self.helped.entry((family, address)).or_default() += 1;
+            self.helped.count((family, address));
         }
     }
 
     pub fn remove(&mut self, service: &ServiceKey, key: &DestinationKey, helped: Helped) {
         let (family, address) = (Family::of(&key.address), key.address.into());
-        release(&mut self.ends, (family, protocol_of(service), address, key.port));
-        release(&mut self.addresses, (family, address));
+        self.ends.release((family, protocol_of(service), address, key.port));
+        self.addresses.release((family, address));
         if helped == Helped::Yes {
-            release(&mut self.helped, (family, address));
+            self.helped.release((family, address));
         }
     }
 
@@ -51,6 +49,16 @@ impl Masqueraded {
             && (self.has(family, protocol, address, port)
                 || self.has(family, protocol, address, Port::ANY)
                 || protocol == Protocol::TCP && self.helped.contains_key(&(family, address)))
+    }
+
+    /// Every end of a destination, in no order; protocol 0 is that of services by mark.
+    pub fn ends(&self) -> impl Iterator<Item = (Family, Protocol, Address, Port)> + '_ {
+        self.ends.iter().map(|(&end, _)| end)
+    }
+
+    /// Whether there is one in `family`.
+    pub fn has_family(&self, family: Family) -> bool {
+        self.addresses.iter().any(|(&(known, _), _)| known == family)
     }
 
     /// Whether exactly this is the end of a destination.
@@ -67,15 +75,5 @@ fn protocol_of(service: &ServiceKey) -> Protocol {
     match service {
         ServiceKey::Address { protocol, .. } => *protocol,
         ServiceKey::Mark { .. } => Protocol::IP,
-    }
-}
-
-/// Takes one from a count; the last takes the entry along.
-pub fn release<K: std::hash::Hash + Eq>(counts: &mut Counts<K>, key: K) {
-    if let std::collections::hash_map::Entry::Occupied(mut entry) = counts.entry(key) {
-        *entry.get_mut() -= 1;
-        if *entry.get() == 0 {
-            entry.remove();
-        }
     }
 }

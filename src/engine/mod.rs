@@ -127,6 +127,8 @@ pub struct Engine {
     sync: Synchronisation,
     /// When connections of deleted destinations are to be looked for.
     purge_at: Option<Tick>,
+    /// The place up to which they were looked for, while that goes on.
+    purged: Option<usize>,
     next_housekeeping: Tick,
     /// The short way of known connections' packets is closed, to compare the long one with it.
     #[cfg(any(test, fuzzing))]
@@ -162,6 +164,7 @@ impl Engine {
             helper: app::Helper::default(),
             sync: Synchronisation::default(),
             purge_at: None,
+            purged: None,
             next_housekeeping: Tick::ZERO,
             #[cfg(any(test, fuzzing))]
             long_way_only: false,

@@ -105,6 +105,11 @@ pub struct Destinations {
 }
 
 impl Destinations {
+    /// None, with memory set aside for `capacity` of them.
+    pub fn with_capacity(capacity: usize) -> Destinations {
+        Destinations { slots: Vec::with_capacity(capacity), free: Vec::new() }
+    }
+
     pub fn insert(&mut self, destination: Destination) -> DestinationId {
         match self.free.pop() {
             Some(id) => {

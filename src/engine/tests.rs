@@ -29,6 +29,8 @@ mod nat;
 mod offloads;
 mod packet;
 #[cfg(test)]
+mod portions;
+#[cfg(test)]
 mod reasons;
 mod sound;
 #[cfg(test)]

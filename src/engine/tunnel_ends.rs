@@ -2,13 +2,9 @@
 //!
 //! Only destinations that are in a service count: one in the trash is nobody any more.
 
-use std::collections::HashMap;
-
-use crate::base::hash::FixedHash;
+use crate::base::sharded::Sharded;
 use crate::base::{Address, Family, Port};
 use crate::table::{DestinationKey, ForwardingMethod, Tunnel, TunnelKind};
-
-use super::masqueraded::release;
 
 /// An end; the port is that of GUE.
 type End = (Family, Address, TunnelKind, Port);
@@ -16,21 +12,21 @@ type End = (Family, Address, TunnelKind, Port);
 /// The ends of all tunnels, with how many destinations have each.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TunnelEnds {
-    counts: HashMap<End, u32, FixedHash>,
+    counts: Sharded<End, u32>,
 }
 
 impl TunnelEnds {
     /// Notes a destination that now is in a service, if its method is tunnelling.
     pub fn add(&mut self, key: &DestinationKey, method: ForwardingMethod, tunnel: Tunnel) {
         if method == ForwardingMethod::Tunneling {
-            *self.counts.entry(end(key, tunnel)).or_default() += 1;
+            self.counts.count(end(key, tunnel));
         }
     }
 
     /// Takes back what [`TunnelEnds::add`] noted.
     pub fn remove(&mut self, key: &DestinationKey, method: ForwardingMethod, tunnel: Tunnel) {
         if method == ForwardingMethod::Tunneling {
-            release(&mut self.counts, end(key, tunnel));
+            self.counts.release(end(key, tunnel));
         }
     }
 

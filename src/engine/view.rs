@@ -79,10 +79,26 @@ impl Engine {
 
     /// The destinations of a service, newest first; none for a service that does not exist.
     pub fn destinations(&self, key: &ServiceKey) -> Vec<DestinationView> {
-        let Some(service) = self.services.by_key(key).and_then(|id| self.services.get(id)) else { return Vec::new() };
-        service
+        self.destinations_page(key, 0, usize::MAX).0
+    }
+
+    /// Up to `limit` destinations of a service from the one at `first` on, newest first, and where
+    /// to go on; `None` at the end.
+    pub fn destinations_page(
+        &self,
+        key: &ServiceKey,
+        first: usize,
+        limit: usize,
+    ) -> (Vec<DestinationView>, Option<usize>) {
+        let Some(service) = self.services.by_key(key).and_then(|id| self.services.get(id)) else {
+            return (Vec::new(), None);
+        };
+        let end = first.saturating_add(limit);
+        let page = service
             .servers
             .iter()
+            .skip(first)
+            .take(limit)
             .filter_map(|id| self.services.destinations.get(id))
             .map(|destination| DestinationView {
                 key: destination.key,
@@ -98,7 +114,8 @@ impl Engine {
                 persistent: destination.persistent,
                 tally: destination.tally,
             })
-            .collect()
+            .collect();
+        (page, (end < service.servers.len()).then_some(end))
     }
 
     /// Chooses the number that the order of services depends on, as the kernel draws one.

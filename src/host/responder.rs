@@ -6,7 +6,7 @@
 //! about their senders is handed on for the workers' neighbour tables, and another machine that
 //! claims an owned address (RFC 5227 section 2.4) is reported.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::base::{Address, Family, LinkId, Mac};
@@ -85,7 +85,8 @@ impl ResponderCounters {
 /// The addresses that are answered for, and the MAC that is answered with on each link.
 #[derive(Clone, Debug, Default)]
 pub struct Responder {
-    owned: BTreeMap<IpAddr, Vec<Owned>>,
+    /// In the order of their addresses.
+    owned: Vec<Owned>,
     links: HashMap<LinkId, Answering>,
     /// Addresses of the host: asked for them, the kernel answers.
     hosts: HashSet<IpAddr>,
@@ -105,12 +106,9 @@ impl Responder {
     /// Answers for `owned` on the served links, from now on and no longer for others. Addresses
     /// that the host's kernel holds are left out.
     pub fn set(&mut self, owned: &[Owned], network: &Network, served: &[LinkId]) {
-        self.owned.clear();
-        for entry in owned {
-            if !network.is_local(Family::of(&entry.address), Address::from(entry.address)) {
-                self.owned.entry(entry.address).or_default().push(*entry);
-            }
-        }
+        let is_host = |entry: &Owned| network.is_local(Family::of(&entry.address), Address::from(entry.address));
+        self.owned = owned.iter().filter(|entry| !is_host(entry)).copied().collect();
+        self.owned.sort_by_key(|entry| entry.address);
         self.links = served
             .iter()
             .filter_map(|&id| network.link(id))
@@ -155,7 +153,10 @@ impl Responder {
 
     /// The addresses to announce on `link` at a start or take-over.
     pub fn announced(&self, link: LinkId) -> Vec<IpAddr> {
-        self.owned.keys().copied().filter(|&address| self.owned_on(link, address).is_some()).collect()
+        let mut addresses: Vec<IpAddr> = self.owned.iter().map(|entry| entry.address).collect();
+        addresses.dedup();
+        addresses.retain(|&address| self.owned_on(link, address).is_some());
+        addresses
     }
 
     /// Writes the gratuitous ARP or unsolicited advertisement for an owned address, and returns
@@ -280,7 +281,9 @@ impl Responder {
     }
 
     fn owned_on(&self, link: LinkId, address: IpAddr) -> Option<&Owned> {
-        self.owned.get(&address)?.iter().find(|owned| owned.link.is_none_or(|only| only == link))
+        let first = self.owned.partition_point(|owned| owned.address < address);
+        let same = self.owned.get(first..)?.iter().take_while(|owned| owned.address == address);
+        same.into_iter().find(|owned| owned.link.is_none_or(|only| only == link))
     }
 }
 

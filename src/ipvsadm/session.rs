@@ -16,7 +16,7 @@ use super::{exit, help, save};
 use crate::control::message::{DaemonConfig, DaemonRole, Request};
 
 /// How many changes are handed to the director at once.
-const CHANGES_AT_ONCE: usize = 512;
+const CHANGES_AT_ONCE: usize = 4096;
 
 /// How a line ended: with a status others may follow, or with the status of the whole run.
 pub type Outcome = ControlFlow<u8, u8>;

@@ -4,13 +4,13 @@
 use std::io;
 
 use crate::base::Family;
-use crate::engine::Engine;
+use crate::engine::{DestinationView, Engine};
 use crate::host::guard::{Guard, GuardError, GuardRules, Scheme};
 use crate::host::network::View;
 use crate::host::posture::Forwarding;
 use crate::host::responder::Owned;
+use crate::table::ForwardingMethod;
 use crate::table::network::LinkLayer;
-use crate::table::{ForwardingMethod, ServiceKey};
 
 use super::options::{Options, VipMac};
 
@@ -131,14 +131,17 @@ pub fn wanted(model: &Engine, owned: &[Owned]) -> GuardRules {
         // The kernel gets what is to services: this host is somebody's real server.
         return rules;
     }
-    let keys: Vec<ServiceKey> = model.services().map(|service| service.key).collect();
-    for key in keys {
+    let table = model.service_table();
+    let ends = table.masqueraded().ends();
+    rules.add_replies(ends.map(|(family, protocol, address, port)| (protocol, address.to_ip(family), port)));
+    for key in table.iter().map(|service| service.key) {
         rules.add_service(&key);
-        for destination in model.destinations(&key) {
-            rules.add_destination(&key, &destination.key, destination.config.method);
-            if destination.config.method == ForwardingMethod::Masquerading && model.service_table().is_helped(&key) {
-                rules.add_data_connections(&key, &destination.key);
-            }
+        if !table.is_helped(&key) {
+            continue;
+        }
+        let masqueraded = |view: &DestinationView| view.config.method == ForwardingMethod::Masquerading;
+        for destination in model.destinations(&key).into_iter().filter(masqueraded) {
+            rules.add_data_connections(&key, &destination.key);
         }
     }
     rules

@@ -55,11 +55,7 @@ impl Permission {
         let table = model.service_table();
         situation.vips = table.virtual_addresses().map(|(family, vip)| self.served(vip.to_ip(family))).collect();
         situation.vips.sort_unstable_by_key(|served| served.address);
-        let masquerades = |family: Family| {
-            table.destinations.iter().any(|(_, known)| {
-                known.available && known.family == family && known.method == ForwardingMethod::Masquerading
-            })
-        };
+        let masquerades = |family: Family| table.masqueraded().has_family(family);
         situation.masquerading = [Family::V4, Family::V6].into_iter().filter(|&family| masquerades(family)).collect();
         self.judged(&situation)
     }

@@ -10,7 +10,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::signalfd::SignalFd;
 
-use crate::control::director::Director;
+use crate::control::director::{Director, Fleet};
 use crate::control::message::{Answer, Reply, Request};
 use crate::control::socket::{decode, encode, may_command};
 use crate::table::Errno;
@@ -28,6 +28,9 @@ const FIRST_CLIENT: usize = 3;
 const SLEEP: Duration = Duration::from_millis(250);
 /// Unsent answers beyond which a client is not read from until it takes some.
 const MOST_UNSENT: usize = 64 << 20;
+
+/// Requests of a client that are answered before the machine around us is brought in line.
+const MOST_AT_ONCE: usize = 1 << 16;
 
 /// Clients at once; more are turned away, so that nobody can use up the process's descriptors.
 const MOST_SESSIONS: usize = 256;
@@ -164,40 +167,42 @@ impl Server {
     }
 
     fn converse(&mut self, session: &mut Session) -> io::Result<()> {
-        let mut chunk = [0; 65536];
         flush(session)?;
         while session.unsent.len() < MOST_UNSENT {
-            match session.stream.read(&mut chunk) {
-                Ok(0) => {
-                    session.ended = true;
-                    break;
+            // What comes in while earlier requests are answered is settled together with them.
+            let mut answered = 0;
+            while answered < MOST_AT_ONCE {
+                hear(session)?;
+                match self.answer(session)? {
+                    0 => break,
+                    number => answered += number,
                 }
-                Ok(length) => {
-                    session.received.extend(&chunk[..length]);
-                    if !session.may_command && session.received.len() > MOST_UNHEARD {
-                        let reason = "too much from a client that may not command";
-                        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            }
+            // What was changed is in force before the client hears that it is.
+            if self.director.take_unsettled() {
+                self.settle();
+            }
+            flush(session)?;
+            if answered == 0 {
+                break;
             }
         }
-        let mut used = 0;
-        let mut changed = false;
-        while let Some((request, length)) = decode::<Request>(&session.received[used..])? {
+        Ok(())
+    }
+
+    /// Answers what a client asked so far, while it takes the answers; how much that was.
+    fn answer(&mut self, session: &mut Session) -> io::Result<usize> {
+        let (mut used, mut answered) = (0, 0);
+        while session.unsent.len() < MOST_UNSENT {
+            let Some((request, length)) = decode::<Request>(&session.received[used..])? else { break };
             used += length;
-            changed |= !is_question(&request);
+            answered += 1;
             let answer = if session.may_command { self.ask(request) } else { Err(Errno::EPERM) };
             encode(&answer, &mut session.unsent)?;
         }
         session.received.drain(..used);
-        // What was changed is in force before the client hears that it is.
-        if changed && session.may_command {
-            self.settle();
-        }
-        flush(session)
+        self.director.fleet().wake();
+        Ok(answered)
     }
 
     fn ask(&mut self, request: Request) -> Answer {
@@ -207,6 +212,7 @@ impl Server {
         }
         if let Request::Hold { holding } = request {
             self.surroundings.hold(holding, &mut self.director);
+            self.settle();
             return Ok(Reply::Done);
         }
         self.director.ask(self.clock.now(), request)
@@ -221,24 +227,28 @@ impl Server {
     }
 }
 
-/// Whether a request leaves everything as it is.
-fn is_question(request: &Request) -> bool {
-    matches!(
-        request,
-        Request::Info
-            | Request::Services
-            | Request::Service { .. }
-            | Request::Destinations { .. }
-            | Request::Timeouts
-            | Request::Daemons
-            | Request::Connections { .. }
-            | Request::Totals
-            | Request::Workers
-            | Request::Settings { .. }
-            | Request::Marks
-            | Request::Stats
-            | Request::Status
-    )
+/// Reads what a client has sent.
+fn hear(session: &mut Session) -> io::Result<()> {
+    let mut chunk = [0; 65536];
+    loop {
+        match session.stream.read(&mut chunk) {
+            Ok(0) => {
+                session.ended = true;
+                break;
+            }
+            Ok(length) => {
+                session.received.extend(&chunk[..length]);
+                if !session.may_command && session.received.len() > MOST_UNHEARD {
+                    let reason = "too much from a client that may not command";
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn flush(session: &mut Session) -> io::Result<()> {

@@ -364,11 +364,10 @@ impl Surroundings {
             .map(|(_, prefix)| prefix.address);
         let addresses: BTreeSet<IpAddr> = by_service.chain(by_mark).filter(|&address| !is_host(address)).collect();
         let gateways = self.gateways.iter().map(|&address| Owned { address, role: Role::Gateway, link: None });
-        addresses
-            .into_iter()
-            .map(|address| Owned { address, role: Role::Virtual, link: None })
-            .chain(gateways)
-            .collect()
+        let virtual_ones = addresses.into_iter().map(|address| Owned { address, role: Role::Virtual, link: None });
+        let mut owned: Vec<Owned> = virtual_ones.chain(gateways).collect();
+        owned.sort_by_key(|entry| entry.address);
+        owned
     }
 
     /// Looks whether the kernel forwards what comes in by the served links: the operator may switch

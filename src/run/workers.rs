@@ -25,6 +25,8 @@ use crate::worker::{Clock, Mailbox, Message, Report, Way, Worker};
 use super::listener::{Listener, ListenerCounts};
 use super::permit::Permission;
 
+/// Changes that are handed over together, where so many come at once.
+const CHANGES_AT_ONCE: usize = 64;
 /// How long a worker may take to answer: it does so between two batches of frames.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -52,6 +54,8 @@ pub struct Workers {
     pub steering: Option<FlowHash>,
     listener: Option<Listener>,
     heard: Arc<ListenerCounts>,
+    /// Changes that are to be handed over.
+    changes: Vec<Change>,
 }
 
 impl Workers {
@@ -69,6 +73,7 @@ impl Workers {
             steering: None,
             listener: None,
             heard: Arc::default(),
+            changes: Vec::new(),
         };
         // The table's limit holds for all workers together.
         let each = plan.engine.maximum_connections.div_ceil(plan.workers);
@@ -203,6 +208,8 @@ impl Fleet for Workers {
     }
 
     fn open_daemon(&mut self, model: &Engine, config: &DaemonConfig, ports: u32) -> Result<(), Errno> {
+        // A daemon that was to stop has let go of its sockets then.
+        self.wake();
         self.open_sockets(model, config, ports).map_err(|error| {
             log::error!("the sockets of a synchronisation daemon on {}: {error}", config.interface);
             errno(&error)
@@ -231,11 +238,22 @@ impl Fleet for Workers {
         if matches!(change, Change::StopDaemon { role: DaemonRole::Backup }) {
             self.listener = None;
         }
-        let change = Arc::new(change.clone());
-        self.tell(|| Message::Change(change.clone()));
+        self.changes.push(change.clone());
+        if self.changes.len() >= CHANGES_AT_ONCE {
+            self.wake();
+        }
+    }
+
+    fn wake(&mut self) {
+        if !self.changes.is_empty() {
+            let changes: Arc<[Change]> = std::mem::take(&mut self.changes).into();
+            self.tell(|| Message::Changes(changes.clone()));
+        }
     }
 
     fn ask(&mut self, _now: Tick, engine: usize, question: &Question) -> Option<Finding> {
+        // It is about the configuration as it stands.
+        self.wake();
         let (answer, found) = mpsc::channel();
         let message = Message::Ask { question: question.clone(), answer };
         self.mailboxes.get(engine)?.send(message).ok()?;

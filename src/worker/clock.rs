@@ -1,6 +1,6 @@
 //! The one place that reads the clock.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::base::Tick;
 
@@ -18,14 +18,14 @@ impl Clock {
         Clock { start: Instant::now() }
     }
 
-    /// Microseconds since the start, for what is measured and not compared with timers.
-    #[inline]
-    pub fn micros(&self) -> u64 {
-        self.start.elapsed().as_micros() as u64
-    }
-
     #[inline]
     pub fn now(&self) -> Tick {
-        Tick(self.start.elapsed().as_millis() as u64)
+        Tick(self.elapsed().as_millis() as u64)
+    }
+
+    /// The same, for measuring what takes less than a tick.
+    #[inline]
+    pub fn elapsed(&self) -> Duration {
+        self.start.elapsed()
     }
 }

@@ -22,13 +22,16 @@ use super::question::{Finding, Question};
 /// What a worker is told or asked. Messages are taken in order, between two batches of frames.
 #[derive(Debug)]
 pub enum Message {
-    Change(Arc<Change>),
+    /// Changes of the configuration, in order. Many come as one message: what one thread allocates
+    /// and another frees, both wait for.
+    Changes(Arc<[Change]>),
     /// Links, addresses or routes changed.
     Network {
         network: Arc<Network>,
         served: Arc<[LinkId]>,
     },
-    /// Addresses to answer ARP and neighbour discovery for, and those to be announced now.
+    /// Addresses to answer ARP and neighbour discovery for, in order, and whether those that are
+    /// new are announced.
     Owned {
         owned: Arc<[Owned]>,
         announce: bool,

@@ -10,7 +10,8 @@ mod pace;
 pub mod question;
 mod teller;
 mod turn;
+mod waiting;
 
 pub use clock::Clock;
 pub use mailbox::{Mailbox, Message, Report, Told, Way};
-pub use turn::Worker;
+pub use turn::{EXPIRIES, LEAVING, Worker};

@@ -1,6 +1,7 @@
 //! What control asks of a worker, and what the worker finds in its engine.
 //!
-//! Every worker answers for its own engine; whoever asks adds the answers up.
+//! Every worker answers for its own engine; whoever asks adds the answers up. What may be long is
+//! asked for a page at a time, so that no frame waits for the whole of it.
 
 use crate::base::Tick;
 use crate::engine::server::Tally;
@@ -10,36 +11,42 @@ use crate::table::{DestinationKey, ServiceKey};
 
 #[derive(Clone, Debug)]
 pub enum Question {
-    Destinations(ServiceKey),
+    /// Up to `limit` destinations of a service, newest first, from the one at `first` on.
+    Destinations { service: ServiceKey, first: usize, limit: usize },
     /// What was counted since this was last asked, of up to `limit` destinations from place
     /// `first` on.
-    News {
-        first: usize,
-        limit: usize,
-    },
+    News { first: usize, limit: usize },
     /// Everything counted since the start.
     Total,
-    /// Deleted destinations that something still refers to, or did lately.
-    Trash,
+    /// Deleted destinations that something still refers to, or did lately: of up to `limit`
+    /// places before `end`. Asked from the end on, nothing is missed that stays.
+    Trash { end: usize, limit: usize },
     /// How the defences' modes stand: drop_entry, drop_packet, secure_tcp.
     Defences,
     /// Up to `limit` places of the connection table from `cursor` on.
-    Connections {
-        cursor: usize,
-        limit: usize,
-    },
+    Connections { cursor: usize, limit: usize },
     /// How often each verdict was given, and how full the table is.
     Counts,
 }
 
 #[derive(Clone, Debug)]
 pub enum Finding {
-    Destinations(Vec<DestinationView>),
+    Destinations {
+        entries: Vec<DestinationView>,
+        next: Option<usize>,
+    },
     News(News),
     Total(Tally),
-    Trash(Vec<(ServiceKey, DestinationKey)>),
+    Trash {
+        entries: Vec<(ServiceKey, DestinationKey)>,
+        /// The end of the places before these.
+        next: Option<usize>,
+    },
     Defences([i32; 3]),
-    Connections { entries: Vec<ConnectionView>, next: Option<usize> },
+    Connections {
+        entries: Vec<ConnectionView>,
+        next: Option<usize>,
+    },
     Counts(Counts),
 }
 
@@ -85,10 +92,16 @@ fn others(engine: &Engine) -> Vec<(&'static str, String, &'static str, u64)> {
 /// Looks the answer up.
 pub fn answer(engine: &mut Engine, now: Tick, question: &Question) -> Finding {
     match *question {
-        Question::Destinations(key) => Finding::Destinations(engine.destinations(&key)),
+        Question::Destinations { service, first, limit } => {
+            let (entries, next) = engine.destinations_page(&service, first, limit);
+            Finding::Destinations { entries, next }
+        }
         Question::News { first, limit } => Finding::News(engine.news(first..first + limit)),
         Question::Total => Finding::Total(engine.total()),
-        Question::Trash => Finding::Trash(engine.service_table().trashed().collect()),
+        Question::Trash { end, limit } => {
+            let (entries, next) = engine.service_table().trashed(end, limit);
+            Finding::Trash { entries, next }
+        }
         Question::Defences => Finding::Defences(engine.defence_modes()),
         Question::Connections { cursor, limit } => {
             let (entries, next) = engine.connections_page(now, cursor, limit);

@@ -7,10 +7,12 @@
 //! ```
 //!
 //! Work is bounded on every side: so many frames a link, then the next link; so many expiries a
-//! turn; messages between batches. Nothing here waits but the poll at the top, or the pause that takes
-//! its place where traffic is dense ([`super::pace`]).
+//! turn; messages for so long, however many there are. Nothing here waits but the poll at the top, or the
+//! pause that takes its place where traffic is dense ([`super::waiting`]).
 
+use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -21,7 +23,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::base::{self, LinkId, Tick};
-use crate::engine::conn::Chain;
+use crate::engine::conn::{Budget, Chain};
 use crate::engine::{Config, DropReason, Egress, Engine, Verdict};
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
@@ -32,16 +34,24 @@ use crate::wire::{EtherType, Frame, LinkHeader, ip};
 use super::clock::Clock;
 use super::hops::{Hop, Hops, send_frame};
 use super::mailbox::{Mailbox, Message, Report, Way};
-use super::pace::Pace;
+use super::pace::{Pace, Turn};
 use super::question::{self, Finding, Question};
 use super::teller::Teller;
+use super::waiting::Waiting;
 
 /// Frames of one link that are handled before the next one's turn.
 const BATCH: usize = 64;
 /// Batches of one link in one turn.
 const BATCHES: usize = 8;
-/// Connections that may end in one turn.
-const EXPIRIES: usize = 512;
+/// Connections that may end before frames are looked at again. There are two such portions a turn at
+/// least, so that a flood of new connections never outruns the end of old ones.
+pub const EXPIRIES: usize = BATCHES * BATCH / 2;
+/// How long messages are taken in one turn: whoever changes much goes on between frames.
+const LISTENING: Duration = Duration::from_micros(100);
+/// Destinations that leave, as a service is deleted, before the clock is looked at again.
+pub const LEAVING: usize = 64;
+/// Addresses that are announced in one turn.
+const ANNOUNCEMENTS: usize = 16;
 /// Longest sleep while connections must be ended on time, and otherwise.
 const BUSY_SLEEP: u64 = 100;
 const IDLE_SLEEP: u64 = 1000;
@@ -74,7 +84,7 @@ pub struct Worker {
     ready: Vec<LinkId>,
     registered: Vec<(LinkId, RawFd)>,
     stopping: bool,
-    pace: Pace,
+    waiting: Waiting,
     /// Nobody waits for the descriptors.
     unattended: bool,
     next_examination: Tick,
@@ -82,6 +92,13 @@ pub struct Worker {
     chains: Vec<Chain>,
     /// More connections are due to end than one turn may end.
     more_due: bool,
+    /// There are more messages, or more to do for one of them, than one turn has time for.
+    more_told: bool,
+    /// Changes that are being made, and how many of them are.
+    changes: Option<(Arc<[Change]>, usize)>,
+    /// Addresses that are to be announced.
+    announcing: VecDeque<IpAddr>,
+    pace: Pace,
     teller: Teller,
     /// What was lost, as far as it was complained about.
     complained: [u64; 6],
@@ -117,11 +134,15 @@ impl Worker {
             ready: Vec::new(),
             registered: Vec::new(),
             stopping: false,
-            pace: Pace::default(),
+            waiting: Waiting::default(),
             unattended: false,
             next_examination: Tick::ZERO,
             chains: Vec::with_capacity(BATCH),
             more_due: false,
+            more_told: false,
+            changes: None,
+            announcing: VecDeque::new(),
+            pace: Pace::new(),
             teller: Teller::default(),
             complained: [0; 6],
             next_complaint: Tick::ZERO,
@@ -150,13 +171,13 @@ impl Worker {
             log::debug!("worker {}: timers stay coarse: {error}", self.number);
         }
         while !self.stopping {
-            match self.pace.pause() {
-                Some(pause) if self.ready.is_empty() && !self.more_due => self.pause(pause),
+            match self.waiting.pause() {
+                Some(pause) if self.ready.is_empty() && !self.more_due && !self.more_told => self.pause(pause),
                 Some(_) => {}
                 None => self.wait(&mut events, self.sleep())?,
             }
             let frames = self.turn();
-            if self.pace.note(self.clock.micros(), frames) {
+            if self.waiting.note(self.clock.elapsed(), frames) {
                 self.change_pace();
             }
         }
@@ -186,7 +207,7 @@ impl Worker {
     /// At the end of a window: descriptors are waited for, or not, as the pace asks. While they are
     /// not, a frame that arrives has nobody to wake, which its sender would pay for.
     fn change_pace(&mut self) {
-        let dense = self.pace.pause().is_some();
+        let dense = self.waiting.pause().is_some();
         if dense != self.unattended {
             self.unattended = dense;
             for place in 0..self.registered.len() {
@@ -227,10 +248,10 @@ impl Worker {
     /// One turn; how many frames it handled.
     fn turn(&mut self) -> usize {
         let mut frames = 0;
+        let began = self.clock.elapsed();
         let mut now = self.clock.now();
-        while let Ok(message) = self.inbox.try_recv() {
-            self.take(now, message);
-        }
+        self.listen(now, began);
+        let serving = self.clock.elapsed();
         for link in std::mem::take(&mut self.ready) {
             let (served, more) = self.serve(now, link);
             frames += served;
@@ -238,7 +259,9 @@ impl Worker {
                 self.mark_ready(link);
             }
             now = self.clock.now();
+            self.engine.tick(now, EXPIRIES);
         }
+        let served = self.clock.elapsed();
         self.more_due = self.engine.tick(now, EXPIRIES);
         self.send_outbox(now);
         self.teller.work(now, &mut self.engine);
@@ -248,7 +271,25 @@ impl Worker {
         while let Some((link, event)) = self.ports.event() {
             self.note_event(link, event);
         }
+        self.pace.note(&Turn { began, serving, served, ended: self.clock.elapsed() });
         frames
+    }
+
+    /// Takes messages, in order, until there are no more or the time for it is over.
+    fn listen(&mut self, now: Tick, began: Duration) {
+        self.announce();
+        loop {
+            // Changes are finished before the next message is looked at, and each before the next.
+            if !self.engine.continue_change(now, &mut Budget(LEAVING)) && !self.change(now) {
+                match self.inbox.try_recv() {
+                    Ok(message) => self.take(now, message),
+                    Err(_) => break self.more_told = false,
+                }
+            }
+            if self.clock.elapsed().saturating_sub(began) > LISTENING {
+                break self.more_told = true;
+            }
+        }
     }
 
     /// Handles the frames that a link has, up to a bound: how many, and whether there may be more.
@@ -353,16 +394,23 @@ impl Worker {
         self.engine.outbox().clear();
     }
 
+    /// Makes one of the changes that are to be made; whether there was one.
+    fn change(&mut self, now: Tick) -> bool {
+        let Some((changes, made)) = self.changes.take() else { return false };
+        let Some(change) = changes.get(made) else { return false };
+        if matches!(change, Change::StopDaemon { role: DaemonRole::Master }) {
+            self.teller.set_senders(Vec::new());
+        }
+        if let Err(errno) = self.engine.begin_change(now, change) {
+            log::error!("worker {}: {change:?} was refused: {errno}", self.number);
+        }
+        self.changes = Some((changes, made + 1));
+        true
+    }
+
     fn take(&mut self, now: Tick, message: Message) {
         match message {
-            Message::Change(change) => {
-                if matches!(*change, Change::StopDaemon { role: DaemonRole::Master }) {
-                    self.teller.set_senders(Vec::new());
-                }
-                if let Err(errno) = self.engine.apply(now, &change) {
-                    log::error!("worker {}: {change:?} was refused: {errno}", self.number);
-                }
-            }
+            Message::Changes(changes) => self.changes = Some((changes, 0)),
             Message::Told { entries, waiting } => {
                 for told in &entries {
                     self.engine.receive_entry(now, &told.entry, &told.recognised(), told.share);
@@ -397,6 +445,9 @@ impl Worker {
             }
             for (name, meaning, count) in self.hops.statistics() {
                 counts.others.push(("neighbour", name.to_owned(), meaning, count));
+            }
+            for (name, meaning, count) in self.pace.statistics() {
+                counts.others.push(("loop", format!("worker-{} {name}", self.number), meaning, count));
             }
             let heard = self.responder.counters();
             counts.others.push(("neighbour", "answers".into(), "ARP and neighbour discovery answered.", heard.answers));
@@ -436,15 +487,22 @@ impl Worker {
 
     fn set_owned(&mut self, owned: Arc<[Owned]>, announce: bool) {
         self.hops.set_owned(&owned);
+        if announce {
+            // Those that were owned before were announced then, or still are to be.
+            let known = |entry: &Owned| self.owned.binary_search_by_key(&entry.address, |known| known.address).is_ok();
+            self.announcing.extend(owned.iter().filter(|entry| !known(entry)).map(|entry| entry.address));
+        }
         self.owned = owned;
         self.responder.set(&self.owned, &self.network, &self.served);
-        if !announce {
-            return;
-        }
-        let mut links: Vec<LinkId> = self.registered.iter().map(|&(link, _)| link).collect();
-        links.dedup();
-        for link in links {
-            for address in self.responder.announced(link) {
+    }
+
+    /// Announces some of the addresses that are to be.
+    fn announce(&mut self) {
+        for _ in 0..ANNOUNCEMENTS {
+            let Some(address) = self.announcing.pop_front() else { return };
+            let mut links: Vec<LinkId> = self.registered.iter().map(|&(link, _)| link).collect();
+            links.dedup();
+            for link in links {
                 let mut bytes = [0; ANSWER_LENGTH];
                 if let Some(length) = self.responder.announce(link, address, &mut bytes) {
                     send_frame(&mut self.ports, link, &bytes[..length]);
@@ -540,7 +598,7 @@ impl Worker {
 
     /// How long the loop may sleep.
     fn sleep(&self) -> Duration {
-        if !self.ready.is_empty() || self.more_due {
+        if !self.ready.is_empty() || self.more_due || self.more_told || !self.announcing.is_empty() {
             return Duration::ZERO;
         }
         let now = self.clock.now();

@@ -54,8 +54,8 @@ impl Fleet for Fake {
             }
             Question::Total => Finding::Total(Tally { connections: worker.total, ..Tally::default() }),
             Question::Defences => Finding::Defences(worker.modes),
-            Question::Trash => Finding::Trash(worker.trash.clone()),
-            Question::Destinations(_) => Finding::Destinations(Vec::new()),
+            Question::Trash { .. } => Finding::Trash { entries: worker.trash.clone(), next: None },
+            Question::Destinations { .. } => Finding::Destinations { entries: Vec::new(), next: None },
             Question::Connections { .. } | Question::Counts => return None,
         })
     }
@@ -70,10 +70,13 @@ fn director(workers: usize) -> Director<Fake> {
     director
 }
 
-fn add_service(director: &mut Director<Fake>) {
+fn service_config() -> ServiceConfig {
     let flags = ServiceFlags(0);
-    let config = ServiceConfig { scheduler: "rr".into(), flags, timeout: 0, netmask: u32::MAX, engine: None };
-    director.ask(Tick::ZERO, Request::AddService { key: SERVICE, config }).unwrap();
+    ServiceConfig { scheduler: "rr".into(), flags, timeout: 0, netmask: u32::MAX, engine: None }
+}
+
+fn add_service(director: &mut Director<Fake>) {
+    director.ask(Tick::ZERO, Request::AddService { key: SERVICE, config: service_config() }).unwrap();
 }
 
 fn add_server(director: &mut Director<Fake>) {
@@ -161,6 +164,24 @@ fn a_mode_reads_as_active_while_one_worker_defends_itself() {
     };
     assert_eq!(read(1, 1), "1");
     assert_eq!(read(1, 2), "2");
+}
+
+#[test]
+fn the_machine_is_brought_in_line_for_what_concerns_it_and_not_for_weights() {
+    let mut director = director(1);
+    assert!(director.take_unsettled() && !director.take_unsettled());
+    let mut edit = |weight, method| {
+        let config =
+            DestinationConfig { method, weight, upper_threshold: 0, lower_threshold: 0, tunnel: Tunnel::default() };
+        director.ask(Tick::ZERO, Request::EditDestination { service: SERVICE, key: server(), config }).unwrap();
+        director.take_unsettled()
+    };
+    assert!(!edit(7, ForwardingMethod::DirectRouting));
+    assert!(edit(7, ForwardingMethod::Masquerading));
+    assert!(director.ask(Tick::ZERO, Request::AddService { key: SERVICE, config: service_config() }).is_err());
+    assert!(!director.take_unsettled(), "nothing was changed");
+    director.ask(Tick::ZERO, Request::DeleteDestination { service: SERVICE, key: server() }).unwrap();
+    assert!(director.take_unsettled());
 }
 
 #[test]

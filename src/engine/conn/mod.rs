@@ -10,3 +10,4 @@ mod timer;
 
 pub use entry::{ConnFlags, Connection, Sent, TupleKey};
 pub use table::{Chain, ConnectionTable, Removed, TableFull};
+pub use timer::Budget;

@@ -11,7 +11,7 @@ use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
 use crate::table::ForwardingMethod;
 
 use super::entry::{ConnFlags, Connection, Sent, TupleKey};
-use super::timer::TimerWheel;
+use super::timer::{Budget, TimerWheel};
 
 /// No entry.
 pub(super) const NONE: u32 = u32::MAX;
@@ -34,7 +34,9 @@ pub struct Removed {
 #[derive(Debug)]
 pub struct ConnectionTable {
     entries: Vec<Connection>,
-    free: Vec<u32>,
+    /// The first free place below the end, which leads to the others: nothing is allocated as
+    /// connections go.
+    free: u32,
     /// The first entry of each chain, counted from one: zeroed memory, which the machine hands out
     /// as it is touched, is a table of empty chains.
     heads: Box<[u32]>,
@@ -54,7 +56,7 @@ impl ConnectionTable {
         let buckets = maximum.next_power_of_two();
         ConnectionTable {
             entries: Vec::with_capacity(maximum),
-            free: Vec::new(),
+            free: NONE,
             heads: vec![0; buckets].into_boxed_slice(),
             mask: buckets as u32 - 1,
             key,
@@ -204,17 +206,18 @@ impl ConnectionTable {
     pub fn insert(&mut self, now: Tick, mut connection: Connection) -> Result<ConnectionId, TableFull> {
         connection.expires = now + u64::from(connection.timeout) * 1000;
         connection.sent = Sent::new(0, now, 0);
-        let id = match self.free.pop() {
-            Some(id) => {
+        let id = match self.free {
+            id if id != NONE => {
+                self.free = self.entries[id as usize].next;
                 self.entries[id as usize] = connection;
                 ConnectionId(id)
             }
-            None if self.entries.len() < self.maximum => {
+            _ if self.entries.len() < self.maximum => {
                 self.entries.push(connection);
                 // At most `maximum` entries, which fits.
                 ConnectionId(self.entries.len() as u32 - 1)
             }
-            None => return Err(TableFull),
+            _ => return Err(TableFull),
         };
         self.count += 1;
         if !self.entries[id.index()].flags.has(ConnFlags::ONE_PACKET) {
@@ -243,10 +246,10 @@ impl ConnectionTable {
         self.timers.arm_due(&mut self.entries, id);
     }
 
-    /// The next connection whose time has come. It is still in the table; the caller removes it
-    /// or gives it a new expiry.
-    pub fn pop_due(&mut self, now: Tick) -> Option<ConnectionId> {
-        self.timers.pop_due(&mut self.entries, now)
+    /// The next connection whose time has come; `None` when there is no other, or the budget is
+    /// spent. It is still in the table; the caller removes it or gives it a new expiry.
+    pub fn pop_due(&mut self, now: Tick, budget: &mut Budget) -> Option<ConnectionId> {
+        self.timers.pop_due(&mut self.entries, now, budget)
     }
 
     /// Takes a connection out.
@@ -257,11 +260,11 @@ impl ConnectionTable {
         let entry = &mut self.entries[id.index()];
         entry.in_use = false;
         let connection = entry.clone();
+        entry.next = std::mem::replace(&mut self.free, id.0);
         if connection.flags.has(ConnFlags::NO_CLIENT_PORT) {
             self.without_client_port -= 1;
         }
         self.count -= 1;
-        self.free.push(id.0);
         Some(Removed { connection })
     }
 
@@ -433,16 +436,20 @@ mod tests {
             let id = table.insert(start, connection(1, 900)).unwrap();
             table.get_mut(id).unwrap().timeout = 10;
             table.rearm(start, id);
-            assert_eq!(table.pop_due(start + 9_000), None);
-            assert_eq!(table.pop_due(start + 10_100), Some(id), "{start:?}");
+            assert_eq!(table.pop_due(start + 9_000, &mut PLENTY.clone()), None);
+            assert_eq!(table.pop_due(start + 10_100, &mut PLENTY.clone()), Some(id), "{start:?}");
         }
     }
 
     proptest! {
         /// A shadow model of expiry: a connection is due once its time has come, never before,
-        /// whatever was re-armed in between, and however far the clock jumps.
+        /// whatever was re-armed in between, however far the clock jumps, and however little is
+        /// done at a time.
         #[test]
-        fn timers_fire_when_due(steps in proptest::collection::vec((0u16..50, 1u32..5000, 0u64..400_000), 1..200)) {
+        fn timers_fire_when_due(
+            steps in proptest::collection::vec((0u16..50, 1u32..5000, 0u64..400_000), 1..200),
+            portion in prop_oneof![1usize..4, Just(usize::MAX)],
+        ) {
             let mut table = ConnectionTable::new(64, HashKey(5, 6));
             let mut model: HashMap<u32, u64> = HashMap::new();
             let mut now = Tick(0);
@@ -460,10 +467,17 @@ mod tests {
                     }
                 }
                 now = now + jump;
-                while let Some(id) = table.pop_due(now) {
-                    let due = model.remove(&id.0);
-                    prop_assert!(due.is_some_and(|due| due <= now.0), "fired early: {due:?} at {now:?}");
-                    table.remove(id);
+                loop {
+                    let mut budget = Budget(portion);
+                    while let Some(id) = table.pop_due(now, &mut budget) {
+                        let due = model.remove(&id.0);
+                        prop_assert!(due.is_some_and(|due| due <= now.0), "fired early: {due:?} at {now:?}");
+                        table.remove(id);
+                    }
+                    table.check_invariants();
+                    if !budget.is_spent() {
+                        break;
+                    }
                 }
                 let late = model.values().filter(|&&due| due + SLACK <= now.0).count();
                 prop_assert_eq!(late, 0, "connections past their time");
@@ -475,4 +489,46 @@ mod tests {
 
     /// Connections may stay this many milliseconds beyond their time (one slot of the wheel).
     const SLACK: u64 = 17;
+
+    const PLENTY: Budget = Budget(usize::MAX);
+
+    /// Many connections with the same timeout: the wheel has spread them when their time comes,
+    /// and nobody waits for more than a portion of it.
+    #[test]
+    fn many_that_expire_together_are_on_time_and_in_portions() {
+        const MANY: usize = 100_000;
+        const PORTION: usize = 64;
+        // Beyond a slot of each level: seconds, minutes, days.
+        for timeout in [3, 900, 3 * 86_400, 30 * 86_400] {
+            let mut table = ConnectionTable::new(MANY, HashKey(1, 2));
+            for number in 0..MANY {
+                table.insert(Tick(0), connection(number as u16, timeout)).unwrap();
+            }
+            let due = Tick(u64::from(timeout) * 1000);
+            // The loop looks in now and then; the next block of each level is spread long before.
+            for step in 1..=2048 {
+                let now = Tick(due.0 * step / 2049);
+                loop {
+                    let mut budget = Budget(PORTION);
+                    assert_eq!(table.pop_due(now, &mut budget), None, "{timeout}: early");
+                    if !budget.is_spent() {
+                        break;
+                    }
+                }
+            }
+            let (mut calls, mut gone) = (0, 0);
+            let now = due + 16;
+            while !table.is_empty() {
+                let mut budget = Budget(PORTION);
+                calls += 1;
+                while let Some(id) = table.pop_due(now, &mut budget) {
+                    gone += 1;
+                    table.remove(id);
+                }
+            }
+            assert_eq!(gone, MANY);
+            let least = MANY.div_ceil(PORTION);
+            assert!((least..=3 * least).contains(&calls), "{timeout}: {calls} calls for {MANY}");
+        }
+    }
 }

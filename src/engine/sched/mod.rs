@@ -149,10 +149,10 @@ impl Scheduler {
     }
 
     /// A destination was added: call after [`ServerList::add`].
-    pub fn added(&mut self, pool: &Pool<'_>, _id: DestinationId) {
+    pub fn added(&mut self, pool: &Pool<'_>, id: DestinationId) {
         match self {
             Scheduler::RoundRobin(state) => state.added(),
-            Scheduler::WeightedRoundRobin(state) => state.changed(pool, None),
+            Scheduler::WeightedRoundRobin(state) => state.added(pool, id),
             Scheduler::DestinationHashing(state) => state.changed(),
             Scheduler::SourceHashing(state) => state.changed(),
             Scheduler::MaglevHashing(state) => state.changed(),

@@ -27,6 +27,21 @@ pub struct State {
     highest: u32,
     /// The greatest common divisor of all weights; 1 where there are none.
     step: u32,
+    weights: Weights,
+}
+
+/// What a round is made from.
+#[derive(Clone, Copy, Debug, Default)]
+struct Weights {
+    /// 0 where there are none.
+    divisor: u32,
+    largest: u32,
+}
+
+impl Weights {
+    fn with(self, weight: u32) -> Weights {
+        Weights { divisor: common_divisor(self.divisor, weight), largest: self.largest.max(weight) }
+    }
 }
 
 impl State {
@@ -35,9 +50,20 @@ impl State {
         self.level = self.highest;
     }
 
+    /// A destination was added. Nothing is measured anew: a service may have many.
+    pub fn added(&mut self, pool: &Pool<'_>, id: DestinationId) {
+        let weight = pool.destinations.get(id).map_or(0, |destination| destination.weight);
+        self.divide(self.weights.with(weight));
+        self.keep_level();
+    }
+
     /// Destinations changed; `without` is one that is about to leave.
     pub fn changed(&mut self, pool: &Pool<'_>, without: Option<DestinationId>) {
         self.measure(pool, without);
+        self.keep_level();
+    }
+
+    fn keep_level(&mut self) {
         if self.level > self.highest || self.level == 0 {
             self.level = self.highest;
         } else {
@@ -89,11 +115,14 @@ impl State {
     /// Goes back to the head and finds the levels of a round.
     fn measure(&mut self, pool: &Pool<'_>, without: Option<DestinationId>) {
         let weights = pool.iter().filter(|(id, _)| Some(*id) != without).map(|(_, destination)| destination.weight);
-        let (divisor, largest) =
-            weights.fold((0, 0), |(divisor, largest), weight| (common_divisor(divisor, weight), largest.max(weight)));
+        self.divide(weights.fold(Weights::default(), Weights::with));
+    }
+
+    fn divide(&mut self, weights: Weights) {
+        self.weights = weights;
         self.next = 0;
-        self.step = divisor.max(1);
-        self.highest = if largest == 0 { 0 } else { largest - (self.step - 1) };
+        self.step = weights.divisor.max(1);
+        self.highest = if weights.largest == 0 { 0 } else { weights.largest - (self.step - 1) };
     }
 }
 

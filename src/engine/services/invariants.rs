@@ -14,8 +14,9 @@ impl Services {
         let existing = self.slots.iter().flatten().count();
         assert_eq!(self.order.len(), existing, "services in order, and services that exist");
         assert_eq!(self.by_address.len() + self.by_mark.len(), existing, "services found by a key");
-        let mut placed: HashSet<DestinationId> = self.trash.values().map(|trashed| trashed.destination).collect();
-        assert_eq!(placed.len(), self.trash.len(), "the trash holds each destination once");
+        let mut placed: HashSet<DestinationId> = self.trash.destinations().collect();
+        assert_eq!(placed.len(), self.trash.destinations().len(), "the trash holds each destination once");
+        placed.extend(self.leaving.destinations());
         let mut virtual_addresses = Map::default();
         let (mut masqueraded, mut with_engine) = (Masqueraded::default(), 0);
         let mut tunnels = TunnelEnds::default();
