@@ -7,6 +7,7 @@ use crate::wire::Frame;
 
 use super::af_packet::Adjustment;
 use super::af_packet::receive::PacketInput;
+use super::af_xdp::receive::XdpInput;
 use super::counters::{Counters, PortDrop};
 use super::error::PortError;
 use super::event::PortEvent;
@@ -17,6 +18,7 @@ use super::tun::TunInput;
 #[derive(Debug)]
 pub(super) enum Input {
     Packet(PacketInput),
+    Xdp(XdpInput),
     Tun(TunInput),
     Memory(MemoryInput),
 }
@@ -26,6 +28,7 @@ macro_rules! each {
     ($input:expr, $kind:ident => $call:expr) => {
         match $input {
             Input::Packet($kind) => $call,
+            Input::Xdp($kind) => $call,
             Input::Tun($kind) => $call,
             Input::Memory($kind) => $call,
         }
@@ -33,8 +36,15 @@ macro_rules! each {
 }
 
 impl Input {
-    pub fn descriptor(&self) -> RawFd {
-        each!(self, input => input.descriptor())
+    /// What becomes readable when frames arrive: one descriptor for each place that they arrive at.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> + '_ {
+        let (one, several) = match self {
+            Input::Packet(input) => (Some(input.descriptor()), None),
+            Input::Xdp(input) => (None, Some(input.descriptors())),
+            Input::Tun(input) => (Some(input.descriptor()), None),
+            Input::Memory(input) => (Some(input.descriptor()), None),
+        };
+        one.into_iter().chain(several.into_iter().flatten())
     }
 
     /// How many frames can be read, at most `limit`; they are held until [`Input::release`].
@@ -69,6 +79,7 @@ impl Input {
     pub fn adjust(&mut self, adjustment: &Adjustment<'_>) -> Result<(), PortError> {
         match self {
             Input::Packet(input) => input.adjust(adjustment),
+            Input::Xdp(input) => input.adjust(adjustment),
             Input::Tun(_) | Input::Memory(_) => Ok(()),
         }
     }

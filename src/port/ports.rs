@@ -8,6 +8,7 @@ use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::{Frame, LinkHeader, Offload};
 
 use super::af_packet::{self, Adjustment, PacketOptions};
+use super::af_xdp::{self, XdpOptions};
 use super::counters::{Counters, PortDrop};
 use super::envelope::{Held, packet_offload, seal};
 use super::error::PortError;
@@ -30,6 +31,12 @@ impl Port {
         Ok(Port { input: Input::Packet(input), output: Way::Packet(output) })
     }
 
+    /// Opens a port on an Ethernet interface that takes small frames by AF_XDP, the others as a packet port.
+    pub fn xdp(options: &XdpOptions) -> Result<Port, PortError> {
+        let (input, output) = af_xdp::open(options)?;
+        Ok(Port { input: Input::Xdp(input), output: Way::Packet(output) })
+    }
+
     /// Opens one queue of a TUN device, creating the device if need be. Needs CAP_NET_ADMIN.
     pub fn tun(options: &TunOptions) -> Result<Port, PortError> {
         let (input, output) = tun::open(options)?;
@@ -40,7 +47,7 @@ impl Port {
     pub fn fanout_group(&self) -> Option<u16> {
         match &self.input {
             Input::Packet(input) => input.fanout_group(),
-            Input::Tun(_) | Input::Memory(_) => None,
+            Input::Xdp(_) | Input::Tun(_) | Input::Memory(_) => None,
         }
     }
 }
@@ -103,13 +110,14 @@ impl Ports {
         }
     }
 
-    /// The links that have a port, with the descriptors that become readable when frames arrive.
+    /// The links that have a port, with the descriptors that become readable when frames arrive; some have several.
     ///
     /// Readiness may be taken edge-triggered: after an edge, read until [`Ports::ready`] gives less than
     /// its limit.
     pub fn descriptors(&self) -> impl Iterator<Item = (LinkId, RawFd)> + '_ {
         let inputs = self.inputs.0.iter().enumerate();
-        inputs.filter_map(|(index, input)| Some((LinkId(index as u32), input.as_ref()?.descriptor())))
+        let inputs = inputs.filter_map(|(index, input)| Some((LinkId(index as u32), input.as_ref()?)));
+        inputs.flat_map(|(link, input)| input.descriptors().map(move |descriptor| (link, descriptor)))
     }
 
     /// How many frames of `link` can be read now, at most `limit`. They and their slots are the worker's

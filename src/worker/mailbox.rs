@@ -12,7 +12,7 @@ use crate::engine::sync::Share;
 use crate::host::neighbour::{Learned, NeighbourEvent};
 use crate::host::responder::Owned;
 use crate::port::af_packet::program::Program;
-use crate::port::{PacketOptions, PortError, TunOptions};
+use crate::port::{PacketOptions, PortError, Selection, TunOptions, XdpOptions};
 use crate::sync::Sender;
 use crate::table::{Change, Network};
 use crate::wire::sync::{Entry, Recognised};
@@ -57,6 +57,11 @@ pub enum Message {
         filter: Arc<Program>,
         steering: Option<Arc<Program>>,
     },
+    /// Take other frames of a link by AF_XDP from now on.
+    Select {
+        link: LinkId,
+        selection: Arc<Selection>,
+    },
     Close {
         link: LinkId,
     },
@@ -98,6 +103,7 @@ impl Told {
 #[derive(Clone, Debug)]
 pub enum Way {
     Packet(PacketOptions),
+    Xdp(Box<XdpOptions>),
     Tun(TunOptions),
 }
 

@@ -279,6 +279,11 @@ impl Worker {
                 let _ = outcome.send(self.open(link, &way));
             }
             Message::Adjust { link, filter, steering } => self.adjust(link, &filter, steering.as_deref()),
+            Message::Select { link, selection } => {
+                if let Err(error) = self.ports.adjust(link, &Adjustment::Selection(&selection)) {
+                    log::warn!("what AF_XDP takes cannot be adjusted: {error}");
+                }
+            }
             Message::Close { link } => self.close(link),
             Message::Ask { question, answer } => {
                 let _ = answer.send(self.answer(now, &question));
@@ -353,12 +358,12 @@ impl Worker {
         self.close(link);
         let port = match way {
             Way::Packet(options) => Port::packet(options)?,
+            Way::Xdp(options) => Port::xdp(options)?,
             Way::Tun(options) => Port::tun(options)?,
         };
         let group = port.fanout_group();
         self.ports.insert(link, port);
-        let descriptor = self.ports.descriptors().find(|(id, _)| *id == link).map(|(_, descriptor)| descriptor);
-        if let Some(descriptor) = descriptor {
+        for (_, descriptor) in self.ports.descriptors().filter(|(id, _)| *id == link) {
             let token = Token(link.index());
             match self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE) {
                 Ok(()) => self.registered.push((link, descriptor)),
@@ -380,7 +385,7 @@ impl Worker {
     }
 
     fn close(&mut self, link: LinkId) {
-        if let Some(place) = self.registered.iter().position(|(id, _)| *id == link) {
+        while let Some(place) = self.registered.iter().position(|(id, _)| *id == link) {
             let (_, descriptor) = self.registered.swap_remove(place);
             // A descriptor that is gone needs no deregistering.
             let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));

@@ -78,6 +78,7 @@ impl PacketInput {
     pub fn adjust(&mut self, adjustment: &Adjustment<'_>) -> Result<(), PortError> {
         let (step, outcome) = match adjustment {
             Adjustment::Filter(program) => ("replacing the filter", self.socket.attach_filter(&program.0)),
+            Adjustment::Selection(_) => return Ok(()),
             Adjustment::FanoutProgram(_) if self.fanout_group.is_none() => return Ok(()),
             Adjustment::FanoutProgram(program) => {
                 ("replacing the fanout program", self.socket.set_fanout_program(&program.0))
