@@ -237,6 +237,7 @@ def all_subjects(program, wide):
         Ulvs("ulvs-nat", "ulvs NAT", program, "nat"),
         Ulvs("ulvs-dr", "ulvs direct routing", program, "dr"),
         Ulvs("ulvs-tun", "ulvs IPIP tunnel", program, "tun"),
+        Ulvs("ulvs-xdp", "ulvs NAT, AF_XDP as port", program, "nat", port="xdp"),
         Ulvs("ulvs-nat-tundev", "ulvs NAT, TUN device as port", program, "nat", port="tun"),
         Nftables("nft-dnat", "nftables DNAT, conntrack"),
         NftablesDirect("nft-dr", "nftables netdev direct routing"),

@@ -71,6 +71,8 @@ pub struct View {
     pub network: Network,
     /// The links to open ports on, in the order of their interface indexes.
     pub served: Vec<LinkId>,
+    /// Links that VLAN, macvlan or ipvlan links stand on: they receive frames for those too.
+    pub carriers: BTreeSet<LinkId>,
     /// Names asked for that no link has at the moment.
     pub missing: Vec<String>,
 }
@@ -214,6 +216,7 @@ fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
             names.iter().filter(|&name| interfaces.iter().all(|each| each.name != *name)).cloned().collect()
         }
     };
+    let carriers = interfaces.iter().filter_map(|interface| interface.stands_on).map(|index| ids.of(index)).collect();
     let indexes: HashMap<String, u32> = interfaces.iter().map(|each| (each.name.clone(), each.index)).collect();
     let links = interfaces
         .into_iter()
@@ -243,7 +246,7 @@ fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
             network.set_policy(family, policy);
         }
     }
-    View { network, served: served.into_iter().map(|index| ids.of(index)).collect(), missing }
+    View { network, served: served.into_iter().map(|index| ids.of(index)).collect(), carriers, missing }
 }
 
 /// Notes which links may bring packets from this host's own addresses: the kernel says nothing of
