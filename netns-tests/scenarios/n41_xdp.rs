@@ -2,7 +2,9 @@
 //! director's kernel or nobody, every packet that arrives is right. Nothing is left by a director that is killed.
 
 use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
 use ulvs::lab::Topology;
+use ulvs::lab::build::find_program;
 use ulvs::lab::topology::endpoint;
 
 use super::n01_nat_http::turns;
@@ -18,6 +20,7 @@ pub fn run(world: &mut World) -> Outcome {
     let mut arguments = world.lab().director_arguments();
     arguments.extend(["--port", "xdp"].map(str::to_owned));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    says_why_not(world, &arguments)?;
     let director = world.start_director(&arguments)?.ok_or_else(|| Failure::failed("no director"))?;
     let status = world.ulvs("director", &["status"])?;
     let way = status.await_line(5, |line| line.contains("AF_XDP"))?;
@@ -36,7 +39,8 @@ pub fn run(world: &mut World) -> Outcome {
         world.shell("director", &format!("for link in eth0 eth1; do ethtool -K $link tx {directors}; done"))?;
         turns(world)?;
         for vip in VIPS {
-            let answers = world.ask("dns", &endpoint(vip, 53), &["--count", "30", "--first-port", &first_port.to_string()])?;
+            let answers =
+                world.ask("dns", &endpoint(vip, 53), &["--count", "30", "--first-port", &first_port.to_string()])?;
             ensure!(answers == shares([10; 3]), "{what}: {vip}: {answers:?}");
         }
         for role in ROLES {
@@ -56,6 +60,22 @@ pub fn run(world: &mut World) -> Outcome {
     director.signal(Signal::SIGKILL);
     world.until(5, "the director's end", || Ok(!director.is_alive()))?;
     world.until(5, "the programs' end", || Ok(!world.shell("director", "ip -o link show")?.contains("xdp")))
+}
+
+/// Where AF_XDP cannot be had, the director says so and serves all the same.
+fn says_why_not(world: &mut World, arguments: &[&str]) -> Outcome {
+    let director = world.start_director(&[arguments, &["--workers", "2"]].concat())?;
+    let director = director.ok_or_else(|| Failure::failed("no director"))?;
+    let status = world.ulvs("director", &["status"])?;
+    status.await_line(5, |line| line == "AF_XDP is not used: it serves a single worker, and there are 2")?;
+    director.signal(Signal::SIGTERM);
+    world.until(5, "the director's end", || Ok(!director.is_alive()))?;
+    if geteuid().is_root() && find_program("setpriv").is_some() {
+        let director = world.director_with_net_raw(arguments)?;
+        director.await_line(10, |line| line.starts_with("eth0: AF_XDP is not used: ") && line.contains("CAP_BPF"))?;
+        director.await_line(10, |line| line == "ready")?;
+    }
+    Ok(())
 }
 
 /// TCP segments and UDP datagrams that `role` found to be wrong, of both families.
