@@ -30,7 +30,7 @@ use super::keeper::{self, Keeper};
 use super::local_servers::{LocalServers, Wanted};
 use super::options::Options;
 use super::workers::Workers;
-use super::xdp::XdpPorts;
+use super::xdp::{Ground, XdpPorts};
 
 /// Links, addresses and the guard, as last seen and set.
 pub struct Surroundings {
@@ -263,7 +263,7 @@ impl Surroundings {
             xdp.adjust(director.fleet(), &self.view.network, |link| self.selection(link, forwarding));
             self.xdp = xdp;
         }
-        if self.xdp.take_news() {
+        if self.xdp.have_news(&self.view) {
             self.describe(director);
         }
     }
@@ -320,7 +320,7 @@ impl Surroundings {
     fn describe(&self, director: &mut Director<Workers>) {
         director.lines = [
             self.introduction.clone(),
-            self.xdp.lines(&self.view.network),
+            self.xdp.lines(&self.view),
             self.local_servers.lines(),
             self.posture.describe(),
         ]
@@ -519,23 +519,19 @@ impl Surroundings {
         filter.program().unwrap_or_else(|_| Program::everything())
     }
 
-    /// Which of a link's frames AF_XDP may take from the kernel and everybody else: what comes to the virtual
-    /// MAC, and at the link's own address what the kernel would neither take nor forward.
+    /// Which of a link's frames AF_XDP takes.
     fn selection(&self, link: &Link, forwarding: Forwarding) -> Selection {
         if self.view.carriers.contains(&link.id) {
             return Selection::default();
         }
-        let is_left = |address: &IpAddr| !forwarding.of(Family::of(address));
-        let answered = self.owned.iter().map(|entry| entry.address).filter(|_| self.virtual_mac.is_none());
-        let mut host: Vec<Prefix> = self.view.network.local_prefixes().collect();
-        host.sort_unstable_by_key(|prefix| (prefix.address, prefix.length));
-        Selection {
-            virtual_macs: self.serving.virtual_mac.into_iter().collect(),
-            own: link.mac,
-            to: answered.filter(is_left).collect(),
-            from: self.masqueraded.iter().copied().filter(is_left).collect(),
-            host,
-        }
+        let ground = Ground {
+            network: &self.view.network,
+            virtual_mac: self.serving.virtual_mac,
+            owned: &self.owned,
+            masqueraded: &self.masqueraded,
+            forwarding,
+        };
+        ground.selection(link)
     }
 
     /// How several workers share a link's frames: a client's always fall to the same one, and so

@@ -1,12 +1,16 @@
 //! AF_XDP ports (`--port xdp`): which links have one, what each takes, and why the others have none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as _;
 use std::io;
+use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
-use crate::base::LinkId;
+use crate::base::{Family, LinkId, Mac, Prefix};
+use crate::host::network::View;
+use crate::host::posture::Forwarding;
+use crate::host::responder::Owned;
 use crate::port::{PacketOptions, PortError, Selection, XdpOptions};
 use crate::table::{Link, Network};
 use crate::worker::{Message, Way};
@@ -29,8 +33,8 @@ pub struct XdpPorts {
     taken: BTreeMap<LinkId, Selection>,
     /// Why other links have none.
     refused: BTreeMap<LinkId, String>,
-    /// Either has changed since it was last described.
-    news: bool,
+    /// What was said of them last.
+    said: Vec<String>,
 }
 
 impl XdpPorts {
@@ -40,7 +44,7 @@ impl XdpPorts {
             workers: options.workers,
             taken: BTreeMap::new(),
             refused: BTreeMap::new(),
-            news: false,
+            said: Vec::new(),
         }
     }
 
@@ -61,7 +65,6 @@ impl XdpPorts {
         packet: &PacketOptions,
         selection: Selection,
     ) -> io::Result<bool> {
-        self.news = true;
         let options = XdpOptions::new(packet.clone(), selection);
         let mut tries = 0;
         let outcome = loop {
@@ -88,10 +91,8 @@ impl XdpPorts {
 
     /// Forgets the links that `keep` does not know any more.
     pub fn retain(&mut self, keep: impl Fn(LinkId) -> bool) {
-        let before = self.taken.len() + self.refused.len();
         self.taken.retain(|&id, _| keep(id));
         self.refused.retain(|&id, _| keep(id));
-        self.news |= before != self.taken.len() + self.refused.len();
     }
 
     /// Has each port take what `selection` says of its link.
@@ -102,7 +103,6 @@ impl XdpPorts {
             if wanted == *taken {
                 continue;
             }
-            self.news |= wanted.is_empty() != taken.is_empty();
             taken.clone_from(&wanted);
             let wanted = std::sync::Arc::new(wanted);
             workers.tell(|| Message::Select { link: id, selection: wanted.clone() });
@@ -110,22 +110,147 @@ impl XdpPorts {
     }
 
     /// Whether [`XdpPorts::lines`] has changed since this was asked last.
-    pub fn take_news(&mut self) -> bool {
-        std::mem::take(&mut self.news)
+    pub fn have_news(&mut self, view: &View) -> bool {
+        let lines = self.lines(view);
+        let changed = lines != self.said;
+        self.said = lines;
+        changed
     }
 
     /// How the links' frames come, in sentences.
-    pub fn lines(&self, network: &Network) -> Vec<String> {
+    pub fn lines(&self, view: &View) -> Vec<String> {
         if self.wanted && self.workers != 1 {
             return vec![format!("AF_XDP is not used: it serves a single worker, and there are {}", self.workers)];
         }
-        let name = |id: &LinkId| network.link(*id).map_or("?", |link| link.name.as_str());
-        let names: Vec<&str> = self.taken.keys().map(name).collect();
+        let name = |id: &LinkId| view.network.link(*id).map_or("?", |link| link.name.as_str());
+        let (sharing, taking): (Vec<_>, Vec<_>) = self.taken.keys().partition(|id| view.carriers.contains(id));
+        let names: Vec<&str> = taking.into_iter().map(name).collect();
         let mut lines = Vec::new();
         if !names.is_empty() {
             lines.push(format!("{}: small TCP and UDP frames come by AF_XDP", names.join(", ")));
         }
+        let nothing = "AF_XDP takes nothing: links that stand on it share its frames";
+        lines.extend(sharing.into_iter().map(|id| format!("{}: {nothing}", name(id))));
         lines.extend(self.refused.iter().map(|(id, why)| format!("{}: AF_XDP is not used: {why}", name(id))));
         lines
+    }
+}
+
+/// What decides about the frames that are taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground<'a> {
+    pub network: &'a Network,
+    /// The Ethernet address that owned addresses have, while there are some.
+    pub virtual_mac: Option<Mac>,
+    pub owned: &'a [Owned],
+    /// Masqueraded real servers.
+    pub masqueraded: &'a BTreeSet<IpAddr>,
+    pub forwarding: Forwarding,
+}
+
+impl Ground<'_> {
+    /// Which of a link's frames AF_XDP may take from the kernel and everybody else: what comes to the virtual
+    /// MAC, and at the link's own address what the kernel would neither take nor forward.
+    pub fn selection(&self, link: &Link) -> Selection {
+        // A virtual MAC that a link of this host has as well is none: the kernel listens to it.
+        let is_free = |mac: &Mac| self.network.links().iter().all(|link| link.mac != *mac);
+        let virtual_mac = self.virtual_mac.filter(is_free);
+        let is_left = |address: &IpAddr| !self.forwarding.of(Family::of(address));
+        let answered = self.owned.iter().map(|entry| entry.address).filter(|_| virtual_mac.is_none());
+        let mut host: Vec<Prefix> = self.network.local_prefixes().collect();
+        host.sort_unstable_by_key(|prefix| (prefix.address, prefix.length));
+        Selection {
+            virtual_macs: virtual_mac.into_iter().collect(),
+            own: link.mac,
+            to: answered.filter(is_left).collect(),
+            from: self.masqueraded.iter().copied().filter(is_left).collect(),
+            host,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::responder::Role;
+    use crate::table::network::LinkLayer;
+
+    const OWN: Mac = Mac([2, 0, 0, 0, 0, 1]);
+    const VIRTUAL: Mac = Mac([0, 0, 0x5e, 0, 1, 1]);
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn link() -> Link {
+        Link {
+            id: LinkId(0),
+            index: 1,
+            name: "eth0".into(),
+            layer: LinkLayer::Ethernet,
+            mac: OWN,
+            virtual_mac: None,
+            mtu: 1500,
+            up: true,
+            addresses: vec!["10.0.0.1/24".parse().unwrap(), "fd00::1/64".parse().unwrap()],
+        }
+    }
+
+    #[test]
+    fn only_what_the_kernel_has_no_use_for_is_taken() {
+        let network = Network::new(vec![link()], vec![]);
+        let owned = [Owned { address: address("10.0.0.100"), role: Role::Virtual, link: None }];
+        let masqueraded = BTreeSet::from([address("10.0.2.11"), address("fd00:2::11")]);
+        let forwarding = Forwarding::default();
+        let ground = Ground {
+            network: &network,
+            virtual_mac: Some(VIRTUAL),
+            owned: &owned,
+            masqueraded: &masqueraded,
+            forwarding,
+        };
+        let usual = Selection {
+            virtual_macs: vec![VIRTUAL],
+            own: OWN,
+            to: vec![],
+            from: masqueraded.iter().copied().collect(),
+            host: vec![Prefix::host(address("10.0.0.1")), Prefix::host(address("fd00::1"))],
+        };
+        assert_eq!(ground.selection(&link()), usual);
+
+        // With the links' own address the host's other packets come too.
+        let bare = Selection { virtual_macs: vec![], to: vec![owned[0].address], ..usual.clone() };
+        for virtual_mac in [None, Some(OWN)] {
+            assert_eq!(Ground { virtual_mac, ..ground }.selection(&link()), bare, "{virtual_mac:?}");
+        }
+
+        // A host that forwards may do so with what no connection knows.
+        let forwarding = Forwarding { v4: true, v6: false };
+        let six = vec![address("fd00:2::11")];
+        assert_eq!(
+            Ground { forwarding, ..ground }.selection(&link()),
+            Selection { from: six.clone(), ..usual.clone() }
+        );
+        let forwarding_bare = Ground { forwarding, virtual_mac: None, ..ground };
+        assert_eq!(forwarding_bare.selection(&link()), Selection { to: vec![], from: six, ..bare });
+    }
+
+    #[test]
+    fn links_without_are_named_with_the_reason() {
+        let network = Network::new(vec![link()], vec![]);
+        let mut view = View { network, served: vec![LinkId(0)], carriers: BTreeSet::new(), missing: vec![] };
+        let mut ports = XdpPorts { wanted: true, workers: 1, ..XdpPorts::default() };
+        assert!(ports.are_wanted() && ports.lines(&view).is_empty());
+        ports.refused.insert(LinkId(0), "it is Tuesday".into());
+        assert_eq!(ports.lines(&view), ["eth0: AF_XDP is not used: it is Tuesday"]);
+        assert!(ports.have_news(&view) && !ports.have_news(&view));
+        ports.retain(|_| false);
+        ports.taken.insert(LinkId(0), Selection::default());
+        assert_eq!(ports.lines(&view), ["eth0: small TCP and UDP frames come by AF_XDP"]);
+        view.carriers.insert(LinkId(0));
+        assert_eq!(ports.lines(&view), ["eth0: AF_XDP takes nothing: links that stand on it share its frames"]);
+        assert!(ports.have_news(&view));
+        ports.workers = 2;
+        assert!(!ports.are_wanted() && ports.lines(&view)[0].contains("single worker"));
     }
 }

@@ -19,7 +19,8 @@ use super::selection::Selection;
 #[derive(Debug)]
 pub(in crate::port) struct XdpInput {
     // In this order: the program is gone before what it leads to is.
-    attachment: Attachment,
+    /// Nothing where a selection could not be put in force: better none than one that is out of date.
+    attachment: Option<Attachment>,
     map: SocketMap,
     queues: Vec<Queue>,
     packet: PacketInput,
@@ -58,7 +59,7 @@ impl XdpInput {
     ) -> XdpInput {
         let queue = |socket| Queue { socket, lost: Lost::default(), losing: false };
         let queues = sockets.into_iter().map(queue).collect();
-        XdpInput { attachment, map, queues, packet, places: Vec::new(), ring_held: 0, first: 0, name }
+        XdpInput { attachment: Some(attachment), map, queues, packet, places: Vec::new(), ring_held: 0, first: 0, name }
     }
 
     /// One of each source.
@@ -150,10 +151,17 @@ impl XdpInput {
         }
     }
 
-    fn select(&self, selection: &Selection) -> Result<(), PortError> {
-        let at = |step| move |source| PortError::Step { step, link: self.name.clone(), source };
-        let program = super::load(selection, &self.map).map_err(at("loading a program"))?;
-        self.attachment.replace(&program).map_err(at("replacing the program"))
+    fn select(&mut self, selection: &Selection) -> Result<(), PortError> {
+        let Some(attachment) = &self.attachment else { return Ok(()) };
+        let program = super::load(selection, &self.map);
+        program.and_then(|program| attachment.replace(&program)).map_err(|source| {
+            self.attachment = None;
+            PortError::Step {
+                step: "replacing the XDP program, which is detached now,",
+                link: self.name.clone(),
+                source,
+            }
+        })
     }
 
     pub fn examine(&mut self, counters: &mut Counters) -> Option<PortEvent> {
