@@ -29,7 +29,7 @@ pub fn run(world: &mut World) -> Outcome {
     }
     world.add_services("-t", 80, "rr")?;
     world.add_services("-u", 53, "rr")?;
-    let passing = world.watch("director", "eth0", &["--port", "80"])?;
+    let passing = world.watch("director", "eth0", &["--port", "53"])?;
     let settings = [("on", "on"), ("on", "off"), ("off", "on"), ("off", "off")];
     for (first_port, (senders, directors)) in (10_000..).step_by(1000).zip(settings) {
         let what = format!("checksums left to the card: {senders} at the ends, {directors} at the director");
@@ -51,8 +51,8 @@ pub fn run(world: &mut World) -> Outcome {
     let seen = passing.lines();
     let (mut coming, mut leaving) = (0, 0);
     for (from, to) in seen.iter().filter_map(|line| endpoints_of(line)) {
-        coming += u32::from(VIPS.iter().any(|vip| to == format!("{vip}.80")));
-        leaving += u32::from(VIPS.iter().any(|vip| from == format!("{vip}.80")));
+        coming += u32::from(VIPS.iter().any(|vip| to == format!("{vip}.53")));
+        leaving += u32::from(VIPS.iter().any(|vip| from == format!("{vip}.53")));
     }
     ensure!(leaving > 0, "the watch saw nothing");
     ensure!(coming == 0, "a packet socket saw {coming} packets come in: they were not taken");

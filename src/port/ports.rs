@@ -31,7 +31,7 @@ impl Port {
         Ok(Port { input: Input::Packet(input), output: Way::Packet(output) })
     }
 
-    /// Opens a port on an Ethernet interface that takes small frames by AF_XDP, the others as a packet port.
+    /// Opens a port on an Ethernet interface that takes small UDP packets by AF_XDP, all else as a packet port.
     pub fn xdp(options: &XdpOptions) -> Result<Port, PortError> {
         let (input, output) = af_xdp::open(options)?;
         Ok(Port { input: Input::Xdp(input), output: Way::Packet(output) })

@@ -69,7 +69,7 @@ pub struct Options {
 pub enum PortKind {
     /// All of them by packet sockets.
     Packet,
-    /// Small TCP and UDP frames by AF_XDP, where that is permitted and there is one worker; the others by packet
+    /// Small UDP frames by AF_XDP, where that is permitted and there is one worker; the others by packet
     /// sockets.
     Xdp,
 }

@@ -127,7 +127,7 @@ impl XdpPorts {
         let names: Vec<&str> = taking.into_iter().map(name).collect();
         let mut lines = Vec::new();
         if !names.is_empty() {
-            lines.push(format!("{}: small TCP and UDP frames come by AF_XDP", names.join(", ")));
+            lines.push(format!("{}: small UDP frames come by AF_XDP", names.join(", ")));
         }
         let nothing = "AF_XDP takes nothing: links that stand on it share its frames";
         lines.extend(sharing.into_iter().map(|id| format!("{}: {nothing}", name(id))));
@@ -246,7 +246,7 @@ mod tests {
         assert!(ports.have_news(&view) && !ports.have_news(&view));
         ports.retain(|_| false);
         ports.taken.insert(LinkId(0), Selection::default());
-        assert_eq!(ports.lines(&view), ["eth0: small TCP and UDP frames come by AF_XDP"]);
+        assert_eq!(ports.lines(&view), ["eth0: small UDP frames come by AF_XDP"]);
         view.carriers.insert(LinkId(0));
         assert_eq!(ports.lines(&view), ["eth0: AF_XDP takes nothing: links that stand on it share its frames"]);
         assert!(ports.have_news(&view));

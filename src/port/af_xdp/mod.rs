@@ -1,4 +1,4 @@
-//! AF_XDP: the small frames of an Ethernet interface, taken before the kernel's stack and the packet sockets
+//! AF_XDP: the small UDP packets of an Ethernet interface, taken before the kernel's stack and the packet sockets
 //! see them. Needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF, and memory that may be locked.
 //!
 //! ```text
