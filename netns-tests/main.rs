@@ -2,6 +2,8 @@
 //!
 //!     cargo test --test netns -- [NAME…] [--subject ulvs|kernel] [--real-servers ulvs|kernel] [--list]
 //!
+//! With `ULVS_PORT=xdp` in the environment every director takes small UDP frames by AF_XDP.
+//!
 //! A scenario builds the lab that it needs, waits for conditions (never for time), and leaves
 //! nothing behind, whatever became of it. The same scenarios run against the kernel's ip_vs: one
 //! that the kernel itself fails is a wrong one. What is not permitted or not installed here is

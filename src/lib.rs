@@ -50,7 +50,7 @@
 //! # The packet's way
 //!
 //! ```text
-//!  port/af_packet/receive      a frame from the ring, or from port/tun
+//!  port/af_packet/receive      a frame from the ring, or from port/af_xdp, port/tun
 //!        │
 //!  worker/turn                 ARP and ND: host/responder, and what was learned: worker/hops
 //!        │

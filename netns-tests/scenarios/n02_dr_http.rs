@@ -18,7 +18,7 @@ pub fn run(world: &mut World) -> Outcome {
         let answers: Vec<&String> = lines.iter().filter(answer).collect();
         ensure!(answers.is_empty(), "answers came by the director: {answers:?}");
     }
-    // Each of 60 requests takes at least SYN, ACK, GET and FIN.
-    ensure!(lines.iter().filter(|line| line.contains(".80 tcp ")).count() >= 480, "the watch missed most of it");
+    // Each of 60 requests takes at least SYN, ACK, GET and FIN. What comes in by AF_XDP is not seen, only what leaves.
+    ensure!(lines.iter().filter(|line| line.contains(".80 tcp ")).count() >= 240, "the watch missed most of it");
     Ok(())
 }

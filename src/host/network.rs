@@ -71,6 +71,8 @@ pub struct View {
     pub network: Network,
     /// The links to open ports on, in the order of their interface indexes.
     pub served: Vec<LinkId>,
+    /// Links that VLAN, macvlan or ipvlan links stand on: they receive frames for those too.
+    pub carriers: BTreeSet<LinkId>,
     /// Names asked for that no link has at the moment.
     pub missing: Vec<String>,
     /// Those of the served links whose queueing discipline holds no packet back.
@@ -220,6 +222,7 @@ fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
     let queueless =
         interfaces.iter().filter(|each| !each.queues && served.contains(&each.index)).map(|each| ids.of(each.index));
     let queueless = queueless.collect();
+    let carriers = interfaces.iter().filter_map(|interface| interface.stands_on).map(|index| ids.of(index)).collect();
     let indexes: HashMap<String, u32> = interfaces.iter().map(|each| (each.name.clone(), each.index)).collect();
     let links = interfaces
         .into_iter()
@@ -249,7 +252,7 @@ fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
             network.set_policy(family, policy);
         }
     }
-    View { network, served: served.into_iter().map(|index| ids.of(index)).collect(), missing, queueless }
+    View { network, served: served.into_iter().map(|index| ids.of(index)).collect(), carriers, missing, queueless }
 }
 
 /// Notes which links may bring packets from this host's own addresses: the kernel says nothing of

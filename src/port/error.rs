@@ -25,6 +25,26 @@ pub enum PortError {
     /// The socket would not join its fanout group.
     #[error("joining the fanout group on {link} failed; a group's sockets must share interface and program kind")]
     Fanout { link: String, source: io::Error },
+    /// Loading programs and opening AF_XDP sockets needs more than packet sockets do.
+    #[error("AF_XDP on {link} is not permitted: it takes CAP_BPF and CAP_NET_ADMIN besides CAP_NET_RAW")]
+    XdpNotPermitted { link: String, source: io::Error },
+    /// The kernel was built without it.
+    #[error("this kernel has no AF_XDP (CONFIG_BPF_SYSCALL, CONFIG_XDP_SOCKETS)")]
+    XdpMissing { link: String, source: io::Error },
+    /// The kernel cannot attach a program so that it goes with the process.
+    #[error("this kernel attaches no XDP program to {link} by a BPF link; Linux 5.9 and later do")]
+    XdpLinks { link: String, source: io::Error },
+    /// Another program is there already.
+    #[error(
+        "another XDP program is attached to {link}; detach it (`ip link set {link} xdpgeneric off`) and start again"
+    )]
+    XdpOccupied { link: String, source: io::Error },
+    /// The memory that frames lie in is locked, and there may be only so much of it.
+    #[error("the memory for AF_XDP on {link} exceeds what may be locked; raise `ulimit -l` or give CAP_IPC_LOCK")]
+    XdpLockedMemory { link: String, source: io::Error },
+    /// A socket is bound to the queue, or one was until just now.
+    #[error("a queue of {link} belongs to another AF_XDP socket")]
+    XdpBusy { link: String, source: io::Error },
     /// The TUN device needs CAP_NET_ADMIN and the device node.
     #[error("opening TUN device {link} is not permitted: run with CAP_NET_ADMIN and access to /dev/net/tun")]
     TunNotPermitted { link: String, source: io::Error },

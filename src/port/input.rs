@@ -7,6 +7,7 @@ use crate::wire::Frame;
 
 use super::af_packet::Adjustment;
 use super::af_packet::receive::PacketInput;
+use super::af_xdp::receive::XdpInput;
 use super::counters::{Counters, PortDrop};
 use super::error::PortError;
 use super::event::PortEvent;
@@ -17,6 +18,7 @@ use super::tun::TunInput;
 #[derive(Debug)]
 pub(super) enum Input {
     Packet(PacketInput),
+    Xdp(XdpInput),
     Tun(TunInput),
     Memory(MemoryInput),
 }
@@ -26,6 +28,7 @@ macro_rules! each {
     ($input:expr, $kind:ident => $call:expr) => {
         match $input {
             Input::Packet($kind) => $call,
+            Input::Xdp($kind) => $call,
             Input::Tun($kind) => $call,
             Input::Memory($kind) => $call,
         }
@@ -37,6 +40,7 @@ impl Input {
     pub fn descriptors(&self) -> Vec<RawFd> {
         match self {
             Input::Packet(input) => input.descriptors().collect(),
+            Input::Xdp(input) => input.descriptors().collect(),
             Input::Tun(input) => vec![input.descriptor()],
             Input::Memory(input) => vec![input.descriptor()],
         }
@@ -59,6 +63,7 @@ impl Input {
     pub fn peek(&mut self, index: usize, link: LinkId) -> Option<Frame<'_>> {
         match self {
             Input::Packet(input) => input.peek(index, link),
+            Input::Xdp(input) => input.peek(index, link),
             Input::Tun(_) | Input::Memory(_) => None,
         }
     }
@@ -83,6 +88,7 @@ impl Input {
     pub fn adjust(&mut self, adjustment: &Adjustment<'_>) -> Result<(), PortError> {
         match self {
             Input::Packet(input) => input.adjust(adjustment),
+            Input::Xdp(input) => input.adjust(adjustment),
             Input::Tun(_) | Input::Memory(_) => Ok(()),
         }
     }

@@ -57,6 +57,7 @@
 //! ```
 
 pub mod af_packet;
+pub mod af_xdp;
 mod batch;
 pub mod counters;
 mod envelope;
@@ -72,6 +73,8 @@ mod tests;
 pub mod tun;
 
 pub use af_packet::{Adjustment, Fanout, FanoutGroup, GroupNumbers, PacketOptions, Queueing, Reception};
+pub use af_xdp::XdpOptions;
+pub use af_xdp::selection::Selection;
 pub use counters::{Counters, PortDrop};
 pub use envelope::{Held, packet_offload};
 pub use error::PortError;

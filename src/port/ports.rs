@@ -8,6 +8,7 @@ use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::{Frame, LinkHeader, Offload};
 
 use super::af_packet::{self, Adjustment, GroupNumbers, PacketOptions};
+use super::af_xdp::{self, XdpOptions};
 use super::counters::{Counters, PortDrop};
 use super::envelope::{Held, packet_offload, seal};
 use super::error::PortError;
@@ -30,6 +31,12 @@ impl Port {
         Ok(Port { input: Input::Packet(input), output: Way::Packet(output) })
     }
 
+    /// Opens a port on an Ethernet interface that takes small UDP packets by AF_XDP, all else as a packet port.
+    pub fn xdp(options: &XdpOptions) -> Result<Port, PortError> {
+        let (input, output) = af_xdp::open(options)?;
+        Ok(Port { input: Input::Xdp(input), output: Way::Packet(output) })
+    }
+
     /// Opens one queue of a TUN device, creating the device if need be. Needs CAP_NET_ADMIN.
     pub fn tun(options: &TunOptions) -> Result<Port, PortError> {
         let (input, output) = tun::open(options)?;
@@ -40,7 +47,7 @@ impl Port {
     pub fn fanout_group(&self) -> Option<GroupNumbers> {
         match &self.input {
             Input::Packet(input) => input.fanout_group(),
-            Input::Tun(_) | Input::Memory(_) => None,
+            Input::Xdp(_) | Input::Tun(_) | Input::Memory(_) => None,
         }
     }
 }

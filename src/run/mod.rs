@@ -14,6 +14,7 @@ mod server;
 mod start;
 mod surroundings;
 mod workers;
+mod xdp;
 
 pub use options::{Cores, Options, VipMac};
 pub use start::{ensure, run};

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::base::{Port, Prefix};
 use crate::host::virtual_mac::{VirtualMac, VirtualMacError};
@@ -58,6 +58,10 @@ pub struct Options {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["interface", "gateway_ip"])]
     pub tun: Option<String>,
 
+    /// How frames of Ethernet links are received.
+    #[arg(long, value_name = "KIND", env = "ULVS_PORT", default_value = "packet")]
+    pub port: PortKind,
+
     /// Start without the virtual addresses and gateways that the director would own: another
     /// director has them, until `ulvs hold` takes them over.
     #[arg(long)]
@@ -66,6 +70,16 @@ pub struct Options {
     /// Say `ready` and leave the terminal: how ipvsadm starts a director.
     #[arg(long, hide = true)]
     pub detach: bool,
+}
+
+/// What `--port` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PortKind {
+    /// All of them by packet sockets.
+    Packet,
+    /// Small UDP frames by AF_XDP, where that is permitted and there is one worker; the others by packet
+    /// sockets.
+    Xdp,
 }
 
 /// What `--vip-mac` says.

@@ -21,7 +21,7 @@ use crate::host::virtual_mac::VirtualMac;
 use crate::port::af_packet::fanout::{Coverage, FlowHash, FlowKey, Role as LinkRole, Steering};
 use crate::port::af_packet::filter::{LinkFilter, solicited_node};
 use crate::port::af_packet::program::Program;
-use crate::port::{Fanout, FanoutGroup, PacketOptions, Queueing, Reception, TunOptions};
+use crate::port::{Fanout, FanoutGroup, PacketOptions, Queueing, Reception, Selection, TunOptions};
 use crate::table::network::LinkLayer;
 use crate::table::{Link, Network};
 use crate::worker::{Message, Way};
@@ -30,6 +30,7 @@ use super::keeper::{self, Keeper};
 use super::local_servers::{LocalServers, Wanted};
 use super::options::Options;
 use super::workers::Workers;
+use super::xdp::{Ground, XdpPorts};
 
 /// Links, addresses and the guard, as last seen and set.
 pub struct Surroundings {
@@ -48,6 +49,10 @@ pub struct Surroundings {
     steering: Option<FlowHash>,
     /// The destinations of clients' packets.
     virtual_prefixes: Vec<Prefix>,
+    /// The links whose small frames come by AF_XDP.
+    xdp: XdpPorts,
+    /// The real servers that are masqueraded.
+    masqueraded: BTreeSet<IpAddr>,
     /// The routes and rules that lead packets into the TUN device.
     tun_way: Option<TunWay>,
     /// The way to real servers that are this host itself, where Ethernet links are served.
@@ -96,6 +101,8 @@ impl Surroundings {
                 .filter(|workers| workers.get() > 1)
                 .map(|workers| FlowHash { workers, key: FlowKey::Address, seed: seed as u32 }),
             virtual_prefixes: Vec::new(),
+            xdp: XdpPorts::new(options),
+            masqueraded: BTreeSet::new(),
             tun_way: None,
             local_servers: LocalServers::new(own_link),
             local_by_tun: None,
@@ -236,6 +243,7 @@ impl Surroundings {
         if self.keep_local_servers(director) {
             changed = Some(self.publish(director.fleet()));
         }
+        self.adjust_xdp(director);
         if let Some(way) = &mut self.tun_way {
             let owned: HashSet<IpAddr> = self.owned.iter().map(|entry| entry.address).collect();
             let led = self
@@ -248,6 +256,21 @@ impl Surroundings {
             }
         }
         changed
+    }
+
+    /// Has the AF_XDP ports take what is certain to be the director's, and nothing else.
+    fn adjust_xdp(&mut self, director: &mut Director<Workers>) {
+        if self.xdp.are_wanted() {
+            let rules = keeper::wanted(director.model(), &[]);
+            self.masqueraded = rules.real_servers.iter().map(|server| server.address).collect();
+            let forwarding = director.fleet().permission.forwarding;
+            let mut xdp = std::mem::take(&mut self.xdp);
+            xdp.adjust(director.fleet(), &self.view.network, |link| self.selection(link, forwarding));
+            self.xdp = xdp;
+        }
+        if self.xdp.have_news(&self.view) {
+            self.describe(director);
+        }
     }
 
     /// Makes or removes the device by which local servers are reached (the one that there is, with `--tun`); whether that changed anything.
@@ -300,7 +323,13 @@ impl Surroundings {
     }
 
     fn describe(&self, director: &mut Director<Workers>) {
-        director.lines = [self.introduction.clone(), self.local_servers.lines(), self.posture.describe()].concat();
+        director.lines = [
+            self.introduction.clone(),
+            self.xdp.lines(&self.view),
+            self.local_servers.lines(),
+            self.posture.describe(),
+        ]
+        .concat();
         if !self.holding {
             director.lines.push("standby: virtual addresses are another director's, until `ulvs hold`".to_owned());
         }
@@ -416,13 +445,14 @@ impl Surroundings {
         }
         self.open.retain(|id, _| served.contains(id));
         self.refused.retain(|id| served.contains(id));
+        self.xdp.retain(|id| served.contains(&id));
         let mut errors = Vec::new();
-        for &id in &self.view.served {
-            let Some(link) = self.view.network.link(id) else { continue };
+        for id in self.view.served.clone() {
+            let Some(link) = self.view.network.link(id).cloned() else { continue };
             if !link.up || self.open.contains_key(&id) || self.refused.contains(&id) {
                 continue;
             }
-            let outcome = self.open_port(workers, link);
+            let outcome = self.open_port(workers, &link);
             match outcome {
                 Ok(()) => {
                     self.open.insert(id, link.index);
@@ -438,19 +468,19 @@ impl Surroundings {
 
     /// Opens a link's port in every worker. The kernel numbers the members of a fanout group in
     /// the order of joining, so the workers come in theirs.
-    fn open_port(&self, workers: &Workers, link: &Link) -> io::Result<()> {
+    fn open_port(&mut self, workers: &Workers, link: &Link) -> io::Result<()> {
+        if self.xdp.are_wanted() {
+            let selection = self.selection(link, workers.permission.forwarding);
+            let packet = self.packet_options(link, FanoutGroup::New);
+            if self.xdp.open(workers, link, &packet, selection)? {
+                return Ok(());
+            }
+        }
         let mut group = FanoutGroup::New;
         for worker in 0..workers.count() {
             let way = match &self.tun {
                 Some(name) => Way::Tun(TunOptions::new(name)),
-                None => {
-                    let mut options = PacketOptions::new(&link.name, link.index);
-                    options.reception = Reception::Promiscuous;
-                    options.filter = Some(self.filter(link));
-                    options.queueing = self.queueing(link.id);
-                    options.fanout = self.steering_program().map(|program| Fanout { group, program });
-                    Way::Packet(options)
-                }
+                None => Way::Packet(self.packet_options(link, group)),
             };
             let joined = workers.open(worker, link.id, way)?.map_err(io::Error::other)?;
             if let Some(number) = joined {
@@ -458,6 +488,15 @@ impl Surroundings {
             }
         }
         Ok(())
+    }
+
+    fn packet_options(&self, link: &Link, group: FanoutGroup) -> PacketOptions {
+        let mut options = PacketOptions::new(&link.name, link.index);
+        options.reception = Reception::Promiscuous;
+        options.filter = Some(self.filter(link));
+        options.queueing = self.queueing(link.id);
+        options.fanout = self.steering_program().map(|program| Fanout { group, program });
+        options
     }
 
     /// Has the open ports receive what the owned addresses ask for.
@@ -495,6 +534,21 @@ impl Surroundings {
         filter.groups.dedup();
         // With more groups than a filter holds, everything is let through and looked at.
         filter.program().unwrap_or_else(|_| Program::everything())
+    }
+
+    /// Which of a link's frames AF_XDP takes.
+    fn selection(&self, link: &Link, forwarding: Forwarding) -> Selection {
+        if self.view.carriers.contains(&link.id) {
+            return Selection::default();
+        }
+        let ground = Ground {
+            network: &self.view.network,
+            virtual_mac: self.serving.virtual_mac,
+            owned: &self.owned,
+            masqueraded: &self.masqueraded,
+            forwarding,
+        };
+        ground.selection(link)
     }
 
     /// How several workers share a link's frames: a client's always fall to the same one, and so

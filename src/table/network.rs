@@ -290,6 +290,12 @@ impl Network {
             || self.has_local_networks && self.is_local(family, address)
     }
 
+    /// All addresses of this host, and the networks that count as its own.
+    pub fn local_prefixes(&self) -> impl Iterator<Item = Prefix> + '_ {
+        let addresses = self.local.iter().map(|(family, address)| Prefix::host(address.to_ip(*family)));
+        addresses.chain(self.local_networks.iter().copied())
+    }
+
     /// Whether `address` is the broadcast address of one of the links' networks.
     pub fn is_broadcast(&self, address: Ipv4Addr) -> bool {
         self.broadcasts.contains(&address)

@@ -12,7 +12,7 @@ use crate::engine::sync::Share;
 use crate::host::neighbour::{Learned, NeighbourEvent};
 use crate::host::responder::Owned;
 use crate::port::af_packet::program::Program;
-use crate::port::{GroupNumbers, PacketOptions, PortError, Queueing, TunOptions};
+use crate::port::{GroupNumbers, PacketOptions, PortError, Queueing, Selection, TunOptions, XdpOptions};
 use crate::sync::Sender;
 use crate::table::{Change, Network};
 use crate::wire::sync::{Entry, Recognised};
@@ -61,6 +61,11 @@ pub enum Message {
         steering: Option<Arc<Program>>,
         queueing: Queueing,
     },
+    /// Take other frames of a link by AF_XDP from now on.
+    Select {
+        link: LinkId,
+        selection: Arc<Selection>,
+    },
     Close {
         link: LinkId,
     },
@@ -102,6 +107,7 @@ impl Told {
 #[derive(Clone, Debug)]
 pub enum Way {
     Packet(PacketOptions),
+    Xdp(Box<XdpOptions>),
     Tun(TunOptions),
 }
 

@@ -429,6 +429,11 @@ impl Worker {
             Message::Adjust { link, filter, steering, queueing } => {
                 self.adjust(link, &filter, steering.as_deref(), queueing);
             }
+            Message::Select { link, selection } => {
+                if let Err(error) = self.ports.adjust(link, &Adjustment::Selection(&selection)) {
+                    log::warn!("what AF_XDP takes cannot be adjusted: {error}");
+                }
+            }
             Message::Close { link } => self.close(link),
             Message::Ask { question, answer } => {
                 let _ = answer.send(self.answer(now, &question));
@@ -515,6 +520,7 @@ impl Worker {
         self.close(link);
         let port = match way {
             Way::Packet(options) => Port::packet(options)?,
+            Way::Xdp(options) => Port::xdp(options)?,
             Way::Tun(options) => Port::tun(options)?,
         };
         let group = port.fanout_group();

@@ -49,6 +49,8 @@ pub struct Interface {
     pub is_vrf: bool,
     /// It has a queueing discipline that may hold packets back.
     pub queues: bool,
+    /// The link below a VLAN, macvlan or ipvlan link.
+    pub stands_on: Option<u32>,
 }
 
 /// The routing tables: those that every host has, in the order the kernel asks them, and others
@@ -176,17 +178,23 @@ pub fn interface(message: RouteNetlinkMessage) -> Option<Interface> {
         is_port: false,
         is_vrf: false,
         queues: true,
+        stands_on: None,
     };
-    let mut port_of_vrf = false;
+    let (mut port_of_vrf, mut below, mut is_sharing) = (false, None, false);
     for attribute in attributes {
         match attribute {
             LinkAttribute::IfName(name) => interface.name = name,
             LinkAttribute::Mtu(mtu) => interface.mtu = mtu,
             LinkAttribute::Address(bytes) => interface.mac = mac(&bytes).unwrap_or_default(),
+            LinkAttribute::Link(index) => below = Some(index),
             LinkAttribute::Controller(_) => interface.is_port = true,
             LinkAttribute::Qdisc(name) => interface.queues = name != NO_QUEUE,
             LinkAttribute::LinkInfo(infos) => {
                 interface.is_vrf = infos.contains(&LinkInfo::Kind(InfoKind::Vrf));
+                is_sharing = infos.iter().any(|info| {
+                    let LinkInfo::Kind(kind) = info else { return false };
+                    matches!(kind, InfoKind::Vlan | InfoKind::MacVlan | InfoKind::MacVtap | InfoKind::IpVlan)
+                });
                 port_of_vrf = infos.contains(&LinkInfo::PortKind(InfoPortKind::Vrf));
             }
             _ => {}
@@ -194,6 +202,7 @@ pub fn interface(message: RouteNetlinkMessage) -> Option<Interface> {
     }
     // A VRF takes its members' packets, not their frames.
     interface.is_port &= !port_of_vrf;
+    interface.stands_on = below.filter(|_| is_sharing);
     Some(interface)
 }
 

@@ -197,6 +197,26 @@ fn the_ports_of_a_bridge_are_left_to_the_bridge() {
 }
 
 #[test]
+fn links_that_carry_others_are_known() {
+    let Some([here, there]) = namespaces() else { return };
+    here.wire("left", &there, "peer0");
+    here.wire("right", &there, "peer1");
+    let carriers = |view: &View| -> Vec<String> {
+        view.carriers.iter().map(|&id| view.network.link(id).unwrap().name.clone()).collect()
+    };
+    let watcher = watcher(&here);
+    assert!(carriers(&read(&watcher, &Serving::default())).is_empty());
+    for kind in ["vlan id 5", "macvlan", "ipvlan"] {
+        if here.try_command("ip", &format!("link add link left name above type {kind}")).is_err() {
+            println!("skipped: this kernel has no {kind}");
+            continue;
+        }
+        assert_eq!(carriers(&read(&watcher, &Serving::default())), ["left"], "{kind}");
+        here.ip("link delete above");
+    }
+}
+
+#[test]
 fn changes_are_told_by_kind_and_ids_last() {
     let Some([here, there]) = namespaces() else { return };
     // Duplicate address detection would announce addresses at moments of its own.

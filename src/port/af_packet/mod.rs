@@ -24,6 +24,7 @@ use std::io;
 
 use crate::base::Mac;
 
+use super::af_xdp::selection::Selection;
 use super::error::PortError;
 use super::sys::geometry::{Geometry, RESERVE};
 use super::sys::ring::Ring;
@@ -78,6 +79,8 @@ pub enum Reception {
 /// A change of what a packet port receives, made while it runs. Other ports need none of them.
 #[derive(Clone, Copy, Debug)]
 pub enum Adjustment<'a> {
+    /// Other frames than before by AF_XDP; of no effect on a port of another kind.
+    Selection(&'a Selection),
     /// Another filter in the place of the one there is.
     Filter(&'a Program),
     /// Another program for the whole fanout group; of no effect on a port that is in none.

@@ -7,3 +7,4 @@ mod lab;
 mod packet;
 mod transfer;
 mod tun;
+mod xdp;

@@ -1,0 +1,124 @@
+//! AF_XDP: the small UDP packets of an Ethernet interface, taken before the kernel's stack and the packet sockets
+//! see them. Needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF, and memory that may be locked.
+//!
+//! ```text
+//!                       ┌─ selected ──► AF_XDP socket of the frame's queue ─┐
+//!  link ─► program ─────┤                                                   ├─► one port
+//!                       └─ all others ► the kernel, packet ring ────────────┘
+//! ```
+//!
+//! A packet port is part of it: it receives what is not selected (see [`selection`]) and sends everything,
+//! straight from the chunks. A frame comes by one of the two ways, never by both.
+//!
+//! The kernel's generic mode is used, with copies, whatever the driver has: on the links that this was measured
+//! on it is the faster one. The program is attached by a BPF link (Linux 5.9), so that it goes with the
+//! process however that ends. Descriptors say nothing of offloads; see [`checksum`]. Nor do they tell of a VLAN
+//! tag that was taken out of the frame: links that VLAN links stand on are not for this port. Mirrors
+//! `Documentation/networking/af_xdp.rst`.
+
+mod checksum;
+#[cfg(test)]
+mod interpreter;
+pub mod program;
+pub(super) mod receive;
+pub mod selection;
+
+use std::io;
+
+use super::af_packet::transmit::PacketOutput;
+use super::af_packet::{self, PacketOptions};
+use super::error::PortError;
+use super::sys::bpf::{SocketMap, XdpProgram};
+use super::sys::xdp::{Step, XdpSocket};
+use receive::XdpInput;
+use selection::Selection;
+
+/// Chunks of each queue's socket where nothing else is said: 2 MiB.
+pub const CHUNKS: u32 = 1024;
+/// More queues than this are left to the packet ring.
+const MOST_QUEUES: u32 = 64;
+
+/// How an AF_XDP port is opened.
+#[derive(Clone, Debug)]
+pub struct XdpOptions {
+    /// The packet port beside it; it is in no fanout group.
+    pub packet: PacketOptions,
+    pub selection: Selection,
+    /// Frames that each queue's socket holds; rounded up to a power of two.
+    pub chunks: u32,
+}
+
+impl XdpOptions {
+    /// The usual options beside that packet port.
+    pub fn new(packet: PacketOptions, selection: Selection) -> XdpOptions {
+        XdpOptions { packet, selection, chunks: CHUNKS }
+    }
+}
+
+/// Opens both halves of a port.
+pub(super) fn open(options: &XdpOptions) -> Result<(XdpInput, PacketOutput), PortError> {
+    let link = || options.packet.name.clone();
+    let at = |step| move |source| PortError::Step { step, link: options.packet.name.clone(), source };
+    // The packet ring is there before any frame is taken from it.
+    let (packet, output) = af_packet::open(&options.packet)?;
+    let map = SocketMap::new(MOST_QUEUES).map_err(|source| bpf_error(options, "making a map of sockets", source))?;
+    let sockets = open_sockets(options)?;
+    for (queue, socket) in (0..).zip(&sockets) {
+        map.lead(queue, socket).map_err(at("leading frames to an AF_XDP socket"))?;
+    }
+    let program = load(&options.selection, &map).map_err(|source| bpf_error(options, "loading a program", source))?;
+    let attachment = program.attach(options.packet.interface).map_err(|source| match source.raw_os_error() {
+        Some(libc::EBUSY | libc::EEXIST) => PortError::XdpOccupied { link: link(), source },
+        Some(libc::EINVAL) => PortError::XdpLinks { link: link(), source },
+        _ => bpf_error(options, "attaching a program", source),
+    })?;
+    Ok((XdpInput::new(link(), attachment, map, sockets, packet), output))
+}
+
+/// A socket for each queue of the link.
+fn open_sockets(options: &XdpOptions) -> Result<Vec<XdpSocket>, PortError> {
+    let PacketOptions { interface, name, .. } = &options.packet;
+    let chunks = options.chunks.clamp(2, 1 << 20).next_power_of_two();
+    let mut sockets: Vec<XdpSocket> = Vec::new();
+    while sockets.len() < MOST_QUEUES as usize {
+        match XdpSocket::open(*interface, sockets.len() as u32, chunks) {
+            Ok(socket) => sockets.push(socket),
+            // There is no such queue.
+            Err((Step::Bind, error)) if error.raw_os_error() == Some(libc::EINVAL) && !sockets.is_empty() => break,
+            Err((step, source)) => return Err(socket_error(name, step, source)),
+        }
+    }
+    Ok(sockets)
+}
+
+/// Loads the program for `selection`; where there are too many addresses, what comes to the link's own one
+/// stays with the packet ring.
+fn load(selection: &Selection, map: &SocketMap) -> io::Result<XdpProgram> {
+    use std::os::fd::AsRawFd;
+    let map = map.as_raw_fd();
+    let program = selection.program(map).or_else(|_| selection.virtual_alone().program(map));
+    XdpProgram::load(&program.map_err(|error| io::Error::new(io::ErrorKind::ArgumentListTooLong, error))?.bytes())
+}
+
+fn bpf_error(options: &XdpOptions, step: &'static str, source: io::Error) -> PortError {
+    let link = options.packet.name.clone();
+    match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => PortError::XdpNotPermitted { link, source },
+        Some(libc::ENOSYS) => PortError::XdpMissing { link, source },
+        _ => PortError::Step { step, link, source },
+    }
+}
+
+fn socket_error(link: &str, step: Step, source: io::Error) -> PortError {
+    let link = link.to_owned();
+    match (step, source.raw_os_error()) {
+        (_, Some(libc::EPERM | libc::EACCES)) => PortError::XdpNotPermitted { link, source },
+        (Step::Socket, Some(libc::EAFNOSUPPORT)) => PortError::XdpMissing { link, source },
+        (Step::Memory, Some(libc::ENOBUFS)) => PortError::XdpLockedMemory { link, source },
+        (Step::Bind, Some(libc::EBUSY)) => PortError::XdpBusy { link, source },
+        (Step::Socket, _) => PortError::Step { step: "opening an AF_XDP socket", link, source },
+        (Step::Memory, _) => PortError::Step { step: "sharing memory with an AF_XDP socket", link, source },
+        (Step::Rings, _) => PortError::Step { step: "setting up an AF_XDP socket's rings", link, source },
+        (Step::Bind, _) => PortError::Step { step: "binding an AF_XDP socket", link, source },
+    }
+}

@@ -1,0 +1,174 @@
+//! Extended BPF in the kernel: loading a program, attaching it to a link, leading frames to sockets.
+//!
+//! Mirrors bpf(2) and `include/uapi/linux/bpf.h`. Everything made here is a descriptor, and is undone when
+//! the last copy of it is closed: also when the process ends in whatever way.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+const MAP_CREATE: libc::c_int = 0;
+const MAP_UPDATE: libc::c_int = 2;
+const PROGRAM_LOAD: libc::c_int = 5;
+const LINK_CREATE: libc::c_int = 28;
+const LINK_UPDATE: libc::c_int = 29;
+
+const PROGRAM_XDP: u32 = 6;
+const MAP_OF_SOCKETS: u32 = 17;
+const ATTACH_XDP: u32 = 37;
+/// The program sees long frames by their beginning (BPF_F_XDP_HAS_FRAGS, Linux 5.18): without it the kernel copies
+/// each super-frame into one piece, for which it needs that much memory in one piece.
+const LONG_FRAMES: u32 = 1 << 5;
+/// The kernel's own code runs the program, whatever the driver can (XDP_FLAGS_SKB_MODE).
+const GENERIC: u32 = 1 << 1;
+
+/// Of no consequence to the kernel but for functions that only GPL programs may call; none is called.
+const LICENCE: &CStr = c"Apache-2.0 OR MIT";
+
+/// A map from queue numbers to AF_XDP sockets.
+#[derive(Debug)]
+pub struct SocketMap(OwnedFd);
+
+impl SocketMap {
+    /// A map for the queues below `queues`.
+    pub fn new(queues: u32) -> io::Result<SocketMap> {
+        #[repr(C)]
+        struct Attributes {
+            kind: u32,
+            key_size: u32,
+            value_size: u32,
+            entries: u32,
+            flags: u32,
+        }
+        let attributes = Attributes { kind: MAP_OF_SOCKETS, key_size: 4, value_size: 4, entries: queues, flags: 0 };
+        // SAFETY: the command reads numbers alone.
+        let map = unsafe { call(MAP_CREATE, &attributes) }?;
+        // SAFETY: the kernel has just made this descriptor for us alone.
+        Ok(SocketMap(unsafe { OwnedFd::from_raw_fd(map) }))
+    }
+
+    /// Leads the frames of `queue` to `socket`, which is bound to it.
+    pub fn lead(&self, queue: u32, socket: &impl AsRawFd) -> io::Result<()> {
+        #[repr(C)]
+        struct Attributes {
+            map: u32,
+            padding: u32,
+            key: u64,
+            value: u64,
+            flags: u64,
+        }
+        let value = socket.as_raw_fd();
+        let attributes = Attributes {
+            map: self.0.as_raw_fd() as u32,
+            padding: 0,
+            key: std::ptr::from_ref(&queue) as u64,
+            value: std::ptr::from_ref(&value) as u64,
+            flags: 0,
+        };
+        // SAFETY: key and value point at four bytes each, as the map was made for, which outlive the call
+        // and are only read.
+        unsafe { call(MAP_UPDATE, &attributes) }.map(drop)
+    }
+}
+
+impl AsRawFd for SocketMap {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// A program that the kernel has taken.
+#[derive(Debug)]
+pub struct XdpProgram(OwnedFd);
+
+impl XdpProgram {
+    /// Loads `instructions`.
+    pub fn load(instructions: &[[u8; 8]]) -> io::Result<XdpProgram> {
+        match XdpProgram::load_with(instructions, LONG_FRAMES) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => XdpProgram::load_with(instructions, 0),
+            outcome => outcome,
+        }
+    }
+
+    fn load_with(instructions: &[[u8; 8]], flags: u32) -> io::Result<XdpProgram> {
+        #[repr(C)]
+        struct Attributes {
+            kind: u32,
+            count: u32,
+            instructions: u64,
+            licence: u64,
+            log_level: u32,
+            log_size: u32,
+            log: u64,
+            kernel_version: u32,
+            flags: u32,
+        }
+        let count = u32::try_from(instructions.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
+        let attributes = Attributes {
+            kind: PROGRAM_XDP,
+            count,
+            instructions: instructions.as_ptr() as u64,
+            licence: LICENCE.as_ptr() as u64,
+            log_level: 0,
+            log_size: 0,
+            log: 0,
+            kernel_version: 0,
+            flags,
+        };
+        // SAFETY: `instructions` points at `count` instructions of eight bytes and `licence` at a string that
+        // ends with zero; both outlive the call and are only read.
+        let program = unsafe { call(PROGRAM_LOAD, &attributes) }?;
+        // SAFETY: the kernel has just made this descriptor for us alone.
+        Ok(XdpProgram(unsafe { OwnedFd::from_raw_fd(program) }))
+    }
+
+    /// Has the kernel run the program on each frame that comes in by `interface`, for as long as the answer lives.
+    pub fn attach(&self, interface: u32) -> io::Result<Attachment> {
+        #[repr(C)]
+        struct Attributes {
+            program: u32,
+            interface: u32,
+            kind: u32,
+            flags: u32,
+        }
+        let program = self.0.as_raw_fd() as u32;
+        let attributes = Attributes { program, interface, kind: ATTACH_XDP, flags: GENERIC };
+        // SAFETY: the command reads numbers alone.
+        let link = unsafe { call(LINK_CREATE, &attributes) }?;
+        // SAFETY: the kernel has just made this descriptor for us alone.
+        Ok(Attachment(unsafe { OwnedFd::from_raw_fd(link) }))
+    }
+}
+
+/// A program at a link; it leaves the link when this is dropped.
+#[derive(Debug)]
+pub struct Attachment(OwnedFd);
+
+impl Attachment {
+    /// Puts another program in the place of the one there is, in one step.
+    pub fn replace(&self, program: &XdpProgram) -> io::Result<()> {
+        #[repr(C)]
+        struct Attributes {
+            link: u32,
+            program: u32,
+            flags: u32,
+            old_program: u32,
+        }
+        let program = program.0.as_raw_fd() as u32;
+        let attributes = Attributes { link: self.0.as_raw_fd() as u32, program, flags: 0, old_program: 0 };
+        // SAFETY: the command reads numbers alone.
+        unsafe { call(LINK_UPDATE, &attributes) }.map(drop)
+    }
+}
+
+/// One bpf(2) call.
+///
+/// # Safety
+/// `attributes` begins as the union of that command does, without padding bytes, and the addresses in it
+/// are good for what the command does with them.
+unsafe fn call<T>(command: libc::c_int, attributes: &T) -> io::Result<RawFd> {
+    let size = size_of::<T>() as libc::c_uint;
+    // SAFETY: pointer and length describe `attributes`, which is only read; the rest is the caller's promise.
+    let outcome = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size) };
+    if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(outcome as RawFd) }
+}
