@@ -24,8 +24,9 @@ pub struct Leaving {
 impl Leaving {
     /// What has still to leave; for tests.
     #[cfg(any(test, fuzzing))]
-    pub fn destinations(&self) -> impl Iterator<Item = DestinationId> + '_ {
-        self.destinations.iter().copied()
+    pub fn destinations(&self) -> impl Iterator<Item = (ServiceKey, DestinationId)> + '_ {
+        let service = self.service.map(|(_, key)| key);
+        service.into_iter().flat_map(|key| self.destinations.iter().map(move |&destination| (key, destination)))
     }
 }
 

@@ -16,7 +16,6 @@ impl Services {
         assert_eq!(self.by_address.len() + self.by_mark.len(), existing, "services found by a key");
         let mut placed: HashSet<DestinationId> = self.trash.destinations().collect();
         assert_eq!(placed.len(), self.trash.destinations().len(), "the trash holds each destination once");
-        placed.extend(self.leaving.destinations());
         let mut virtual_addresses = Map::default();
         let (mut masqueraded, mut with_engine) = (Masqueraded::default(), 0);
         let mut tunnels = TunnelEnds::default();
@@ -37,6 +36,14 @@ impl Services {
                 }
                 tunnels.add(key, known.method, known.tunnel);
             }
+        }
+        for (service, id) in self.leaving.destinations() {
+            assert!(placed.insert(id), "what leaves is in no other place");
+            let known = self.destinations.get(id).expect("a destination that leaves exists");
+            if known.method == ForwardingMethod::Masquerading {
+                masqueraded.add(&service, &known.key, helped(&self.helped_ports, &service));
+            }
+            tunnels.add(&known.key, known.method, known.tunnel);
         }
         for (id, destination) in self.destinations.iter() {
             assert!(placed.contains(&id), "{:?} is neither in a service nor in the trash", destination.key);
