@@ -29,6 +29,7 @@ pub mod posture;
 pub mod question;
 pub mod responder;
 pub mod sys;
+pub mod taps;
 #[cfg(test)]
 mod testing;
 pub mod tunway;

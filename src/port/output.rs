@@ -46,6 +46,13 @@ impl Output {
         }
     }
 
+    /// Says whether frames are many now.
+    pub fn set_dense(&mut self, dense: bool) {
+        if let Way::Packet(packet) = &mut self.way {
+            packet.set_dense(dense);
+        }
+    }
+
     /// Sends all that waits; what cannot be sent is counted and forgotten.
     ///
     /// # Errors

@@ -60,6 +60,7 @@ pub struct Ports {
     outputs: Vec<Option<Output>>,
     states: Vec<State>,
     events: VecDeque<(LinkId, PortEvent)>,
+    dense: bool,
 }
 
 /// What is known of a link, whether or not it has a port.
@@ -97,7 +98,9 @@ impl Ports {
             self.states.resize_with(needed, State::default);
         }
         self.inputs.0[link.index()] = Some(port.input);
-        self.outputs[link.index()] = Some(Output::new(port.output));
+        let mut output = Output::new(port.output);
+        output.set_dense(self.dense);
+        self.outputs[link.index()] = Some(output);
         self.states[link.index()].reported = None;
     }
 
@@ -238,6 +241,13 @@ impl Ports {
             return Ok(());
         }
         self.inputs.of_mut(link).map_or(Ok(()), |input| input.adjust(adjustment))
+    }
+
+    /// Says whether frames are many now: only then do plain ones pass by queueing disciplines, where they
+    /// may at all ([`Queueing::BypassPlain`](super::Queueing::BypassPlain)).
+    pub fn set_dense(&mut self, dense: bool) {
+        self.dense = dense;
+        self.outputs.iter_mut().flatten().for_each(|output| output.set_dense(dense));
     }
 
     /// Asks what befell `link`, after its descriptor reported an error or a hang-up, and brings the count of

@@ -16,6 +16,7 @@ use crate::host::membership::{Group, Membership};
 use crate::host::network::{LinkChoice, Serving, View, Watcher};
 use crate::host::posture::{Forwarding, Posture, Refusal};
 use crate::host::responder::{Owned, Role};
+use crate::host::taps::somebody_watches;
 use crate::host::tunway::{self, Side, TunWay};
 use crate::host::virtual_mac::VirtualMac;
 use crate::port::af_packet::fanout::{Coverage, FlowHash, FlowKey, Role as LinkRole, Steering};
@@ -41,6 +42,8 @@ pub struct Surroundings {
     open: BTreeMap<LinkId, u32>,
     /// Links whose port could not be opened: complained about once.
     refused: BTreeSet<LinkId>,
+    /// Somebody else may be watching what leaves.
+    watched: bool,
     owned: Arc<[Owned]>,
     gateways: Vec<IpAddr>,
     virtual_mac: Option<Mac>,
@@ -93,6 +96,7 @@ impl Surroundings {
             view,
             open: BTreeMap::new(),
             refused: BTreeSet::new(),
+            watched: true,
             owned: Arc::default(),
             gateways: options.gateways().collect(),
             virtual_mac: options.vip_mac.own().map(VirtualMac::mac),
@@ -189,6 +193,11 @@ impl Surroundings {
             workers.tell(|| Message::Neighbours { events: events.clone(), whole: true });
         }
         let forwarding = self.look_at_forwarding(workers);
+        let watched = somebody_watches();
+        if watched != self.watched {
+            self.watched = watched;
+            self.adjust_ports(workers);
+        }
         if !changes.network && !changes.lost && !forwarding {
             return Ok(None);
         }
@@ -518,9 +527,10 @@ impl Surroundings {
         }
     }
 
-    /// Where nothing is held back, frames need not pass by it.
+    /// Where the queueing discipline holds nothing back, frames may pass by it; but whoever watches the
+    /// link would not see them.
     fn queueing(&self, link: LinkId) -> Queueing {
-        if self.view.queueless.contains(&link) { Queueing::BypassPlain } else { Queueing::Discipline }
+        if self.view.queueless.contains(&link) && !self.watched { Queueing::BypassPlain } else { Queueing::Discipline }
     }
 
     /// What a link's ports let through: frames to its own address and the virtual one, and

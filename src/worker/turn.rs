@@ -210,6 +210,7 @@ impl Worker {
         let dense = self.waiting.pause().is_some();
         if dense != self.unattended {
             self.unattended = dense;
+            self.ports.set_dense(dense);
             for place in 0..self.registered.len() {
                 let (link, descriptor) = self.registered[place];
                 if dense {

@@ -17,11 +17,17 @@ pub(in crate::port) struct PacketOutput {
     /// would be lost there.
     bypass: PacketSocket,
     queueing: Queueing,
+    /// There are so many frames that it matters.
+    dense: bool,
 }
 
 impl PacketOutput {
     pub fn new(socket: PacketSocket, bypass: PacketSocket, queueing: Queueing) -> PacketOutput {
-        PacketOutput { socket, bypass, queueing }
+        PacketOutput { socket, bypass, queueing, dense: false }
+    }
+
+    pub fn set_dense(&mut self, dense: bool) {
+        self.dense = dense;
     }
 
     pub fn set_queueing(&mut self, queueing: Queueing) {
@@ -53,7 +59,11 @@ impl PacketOutput {
     }
 
     fn socket_for(&self, frame: &Outgoing<'_>) -> &PacketSocket {
-        if self.queueing == Queueing::BypassPlain && !frame.segmented { &self.bypass } else { &self.socket }
+        if self.dense && self.queueing == Queueing::BypassPlain && !frame.segmented {
+            &self.bypass
+        } else {
+            &self.socket
+        }
     }
 }
 
