@@ -20,7 +20,13 @@ impl Clock {
 
     #[inline]
     pub fn now(&self) -> Tick {
-        Tick(self.elapsed().as_millis() as u64)
+        Clock::tick(self.elapsed())
+    }
+
+    /// What [`Clock::now`] would have said at a moment that [`Clock::elapsed`] gave.
+    #[inline]
+    pub fn tick(elapsed: Duration) -> Tick {
+        Tick(elapsed.as_millis() as u64)
     }
 
     /// The same, for measuring what takes less than a tick.

@@ -99,6 +99,8 @@ pub struct Worker {
     /// Addresses that are to be announced.
     announcing: VecDeque<IpAddr>,
     pace: Pace,
+    /// When the last turn ended.
+    ended: Duration,
     teller: Teller,
     /// What was lost, as far as it was complained about.
     complained: [u64; 6],
@@ -143,6 +145,7 @@ impl Worker {
             changes: None,
             announcing: VecDeque::new(),
             pace: Pace::new(),
+            ended: Duration::ZERO,
             teller: Teller::default(),
             complained: [0; 6],
             next_complaint: Tick::ZERO,
@@ -177,7 +180,7 @@ impl Worker {
                 None => self.wait(&mut events, self.sleep())?,
             }
             let frames = self.turn();
-            if self.waiting.note(self.clock.elapsed(), frames) {
+            if self.waiting.note(self.ended, frames) {
                 self.change_pace();
             }
         }
@@ -250,19 +253,19 @@ impl Worker {
     fn turn(&mut self) -> usize {
         let mut frames = 0;
         let began = self.clock.elapsed();
-        let mut now = self.clock.now();
-        self.listen(now, began);
-        let serving = self.clock.elapsed();
+        let mut now = Clock::tick(began);
+        let serving = if self.listen(now, began) { self.clock.elapsed() } else { began };
+        let mut served = serving;
         for link in std::mem::take(&mut self.ready) {
-            let (served, more) = self.serve(now, link);
-            frames += served;
+            let (count, more) = self.serve(now, link);
+            frames += count;
             if more {
                 self.mark_ready(link);
             }
-            now = self.clock.now();
+            served = self.clock.elapsed();
+            now = Clock::tick(served);
             self.engine.tick(now, EXPIRIES);
         }
-        let served = self.clock.elapsed();
         self.more_due = self.engine.tick(now, EXPIRIES);
         self.send_outbox(now);
         self.teller.work(now, &mut self.engine);
@@ -272,12 +275,15 @@ impl Worker {
         while let Some((link, event)) = self.ports.event() {
             self.note_event(link, event);
         }
-        self.pace.note(&Turn { began, serving, served, ended: self.clock.elapsed() });
+        self.ended = self.clock.elapsed();
+        self.pace.note(&Turn { began, serving, served, ended: self.ended });
         frames
     }
 
-    /// Takes messages, in order, until there are no more or the time for it is over.
-    fn listen(&mut self, now: Tick, began: Duration) {
+    /// Takes messages, in order, until there are no more or the time for it is over; whether there was
+    /// anything to do.
+    fn listen(&mut self, now: Tick, began: Duration) -> bool {
+        let mut busy = !self.announcing.is_empty();
         self.announce();
         loop {
             // Changes are finished before the next message is looked at, and each before the next.
@@ -287,10 +293,12 @@ impl Worker {
                     Err(_) => break self.more_told = false,
                 }
             }
+            busy = true;
             if self.clock.elapsed().saturating_sub(began) > LISTENING {
                 break self.more_told = true;
             }
         }
+        busy
     }
 
     /// Handles the frames that a link has, up to a bound: how many, and whether there may be more.
@@ -608,7 +616,7 @@ impl Worker {
         if !self.ready.is_empty() || self.more_due || self.more_told || !self.announcing.is_empty() {
             return Duration::ZERO;
         }
-        let now = self.clock.now();
+        let now = Clock::tick(self.ended);
         let longest = if self.engine.connection_table().is_empty() { IDLE_SLEEP } else { BUSY_SLEEP };
         let deadlines = [self.hops.next_deadline(), self.engine.message_deadline()];
         let deadline = deadlines.into_iter().flatten().min().map_or(longest, |deadline| deadline.since(now));
