@@ -474,7 +474,7 @@ mod tests {
             }
             let (mut calls, mut gone) = (0, 0);
             let now = due + 16;
-            while table.len() > 0 {
+            while !table.is_empty() {
                 let mut budget = Budget(PORTION);
                 calls += 1;
                 while let Some(id) = table.pop_due(now, &mut budget) {
