@@ -179,8 +179,8 @@ impl Worker {
                 Some(_) => {}
                 None => self.wait(&mut events, self.sleep())?,
             }
-            let frames = self.turn();
-            if self.waiting.note(self.ended, frames) {
+            self.turn();
+            if self.waiting.note(self.ended) {
                 self.change_pace();
             }
         }
@@ -249,16 +249,14 @@ impl Worker {
         }
     }
 
-    /// One turn; how many frames it handled.
-    fn turn(&mut self) -> usize {
-        let mut frames = 0;
+    fn turn(&mut self) {
         let began = self.clock.elapsed();
         let mut now = Clock::tick(began);
         let serving = if self.listen(now, began) { self.clock.elapsed() } else { began };
         let mut served = serving;
         for link in std::mem::take(&mut self.ready) {
             let (count, more) = self.serve(now, link);
-            frames += count;
+            self.waiting.count(link, count);
             if more {
                 self.mark_ready(link);
             }
@@ -277,7 +275,6 @@ impl Worker {
         }
         self.ended = self.clock.elapsed();
         self.pace.note(&Turn { began, serving, served, ended: self.ended });
-        frames
     }
 
     /// Takes messages, in order, until there are no more or the time for it is over; whether there was
