@@ -33,9 +33,9 @@ use program::{Lengths, Program, ProgramTooLong};
 use receive::{Lane, PacketInput};
 use transmit::PacketOutput;
 
-/// Slots for short frames where nothing else is said: 2 MiB. In a flood that is more than can be handled a frame waits
-/// for all that lie before it: no more of them than two milliseconds take.
-pub const SHORT_SLOTS: usize = 1024;
+/// Slots for short frames where nothing else is said: 4 MiB. In a flood that is more than can be handled a frame waits
+/// for all that lie before it: no more of them than four milliseconds take.
+pub const SHORT_SLOTS: usize = 2048;
 /// Bytes of such a slot: a frame of a link of the usual MTU with all headers.
 const SHORT_SLOT_SIZE: usize = 2048;
 /// Slots for longer frames where nothing else is said: 18 MiB.
