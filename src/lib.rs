@@ -50,9 +50,13 @@
 //! # The packet's way
 //!
 //! ```text
-//!  port/af_packet/receive      a frame from the ring, or from port/af_xdp, port/tun
+//!  port/af_packet/receive      a frame from the rings (lanes), or from port/af_xdp, port/tun
 //!        │
 //!  worker/turn                 ARP and ND: host/responder, and what was learned: worker/hops
+//!        │  └ worker/waiting   woken by a frame, or looking again after a moment
+//!        │
+//!        ├── engine/known      nearly every packet: of a known connection, and nothing unusual about
+//!        │                     it; decided as below, at once
 //!        │
 //!  engine/classify             ours? whole? to a virtual address, to the host, or through it?
 //!        │  └ wire/dissect     (cut in pieces: engine/fragments puts it together first)
