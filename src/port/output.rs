@@ -47,9 +47,9 @@ impl Output {
     }
 
     /// Says whether frames are many now.
-    pub fn set_dense(&mut self, dense: bool) {
+    pub fn set_busy(&mut self, busy: bool) {
         if let Way::Packet(packet) = &mut self.way {
-            packet.set_dense(dense);
+            packet.set_busy(busy);
         }
     }
 

@@ -60,7 +60,7 @@ pub struct Ports {
     outputs: Vec<Option<Output>>,
     states: Vec<State>,
     events: VecDeque<(LinkId, PortEvent)>,
-    dense: bool,
+    busy: bool,
 }
 
 /// What is known of a link, whether or not it has a port.
@@ -99,7 +99,7 @@ impl Ports {
         }
         self.inputs.0[link.index()] = Some(port.input);
         let mut output = Output::new(port.output);
-        output.set_dense(self.dense);
+        output.set_busy(self.busy);
         self.outputs[link.index()] = Some(output);
         self.states[link.index()].reported = None;
     }
@@ -245,9 +245,9 @@ impl Ports {
 
     /// Says whether frames are many now: only then do plain ones pass by queueing disciplines, where they
     /// may at all ([`Queueing::BypassPlain`](super::Queueing::BypassPlain)).
-    pub fn set_dense(&mut self, dense: bool) {
-        self.dense = dense;
-        self.outputs.iter_mut().flatten().for_each(|output| output.set_dense(dense));
+    pub fn set_busy(&mut self, busy: bool) {
+        self.busy = busy;
+        self.outputs.iter_mut().flatten().for_each(|output| output.set_busy(busy));
     }
 
     /// Asks what befell `link`, after its descriptor reported an error or a hang-up, and brings the count of

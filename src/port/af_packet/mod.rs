@@ -10,6 +10,7 @@
 //! it queues no input. The order of setting up loses and leaks nothing: a socket takes frames only
 //! once ring, filter and fanout group are in place.
 
+pub(super) mod chunks;
 pub mod fanout;
 pub mod filter;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use super::error::PortError;
 use super::sys::geometry::{Geometry, RESERVE};
 use super::sys::ring::Ring;
 use super::sys::socket::{Intake, Membership, PacketSocket};
+use chunks::Chunks;
 use program::{Lengths, Program, ProgramTooLong};
 use receive::{Lane, PacketInput};
 use transmit::PacketOutput;
@@ -36,8 +38,9 @@ use transmit::PacketOutput;
 /// Slots for short frames where nothing else is said: 4 MiB. In a flood that is more than can be handled a frame waits
 /// for all that lie before it: no more of them than four milliseconds take.
 pub const SHORT_SLOTS: usize = 2048;
-/// Bytes of such a slot: a frame of a link of the usual MTU with all headers.
-const SHORT_SLOT_SIZE: usize = 2048;
+/// Bytes of such a slot: a frame of a link of the usual MTU with all headers. An odd number of cache lines, so that the
+/// slots' first lines spread over the cache.
+const SHORT_SLOT_SIZE: usize = 29 * 64;
 /// Slots for longer frames where nothing else is said: 18 MiB.
 pub const SLOTS: usize = 256;
 /// Bytes of a slot where nothing else is said: a 64 KiB super-frame with all headers, and 15 slots
@@ -64,6 +67,9 @@ pub struct PacketOptions {
     pub fanout: Option<Fanout>,
     pub queueing: Queueing,
     pub send_buffer: usize,
+    /// Chunks that frames are sent from by AF_XDP while they are many ([`Queueing::BypassPlain`]), a power of two; 0
+    /// where packet sockets send everything.
+    pub send_chunks: u32,
 }
 
 /// Which frames the interface receives, beyond those to its own address.
@@ -146,6 +152,7 @@ impl PacketOptions {
             fanout: None,
             queueing: Queueing::Discipline,
             send_buffer: SEND_BUFFER,
+            send_chunks: chunks::CHUNKS,
         }
     }
 }
@@ -157,7 +164,17 @@ pub(super) fn open(options: &PacketOptions) -> Result<(PacketInput, PacketOutput
     let bypass = open_output(options)?;
     let passing_by = bypass.set_number(libc::PACKET_QDISC_BYPASS, 1);
     passing_by.map_err(|source| step(options, "bypassing the queueing discipline", source))?;
-    Ok((input, PacketOutput::new(socket, bypass, options.queueing)))
+    Ok((input, PacketOutput::new(socket, bypass, open_chunks(options), options.queueing)))
+}
+
+/// The AF_XDP socket that sends; there may be none, and packet sockets do as well, only slower.
+fn open_chunks(options: &PacketOptions) -> Option<Chunks> {
+    if options.send_chunks == 0 {
+        return None;
+    }
+    Chunks::open(options.interface, options.send_chunks)
+        .inspect_err(|(step, error)| log::debug!("{}: nothing is sent by AF_XDP: {step:?}: {error}", options.name))
+        .ok()
 }
 
 fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {

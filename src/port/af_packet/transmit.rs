@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice};
 
 use super::Queueing;
+use super::chunks::Chunks;
 use crate::port::batch::{Outgoing, Slices};
 use crate::port::counters::Counters;
 use crate::port::event::{Failure, PortEvent, Scope};
@@ -16,18 +17,35 @@ pub(in crate::port) struct PacketOutput {
     /// Past the queueing discipline, for plain frames only: a super-frame that the device cannot cut itself
     /// would be lost there.
     bypass: PacketSocket,
+    /// For frames that fit a chunk, where there is such a way.
+    chunks: Option<Chunks>,
     queueing: Queueing,
     /// There are so many frames that it matters.
-    dense: bool,
+    busy: bool,
+}
+
+/// The way that a frame takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// Through the queueing discipline.
+    Discipline,
+    /// Past it.
+    Bypass,
+    /// Past it, by AF_XDP.
+    Chunks,
 }
 
 impl PacketOutput {
-    pub fn new(socket: PacketSocket, bypass: PacketSocket, queueing: Queueing) -> PacketOutput {
-        PacketOutput { socket, bypass, queueing, dense: false }
+    pub fn new(socket: PacketSocket, bypass: PacketSocket, chunks: Option<Chunks>, queueing: Queueing) -> PacketOutput {
+        PacketOutput { socket, bypass, chunks, queueing, busy: false }
     }
 
-    pub fn set_dense(&mut self, dense: bool) {
-        self.dense = dense;
+    pub fn set_chunks(&mut self, chunks: Option<Chunks>) {
+        self.chunks = chunks;
+    }
+
+    pub fn set_busy(&mut self, busy: bool) {
+        self.busy = busy;
     }
 
     pub fn set_queueing(&mut self, queueing: Queueing) {
@@ -36,39 +54,56 @@ impl PacketOutput {
 
     /// Sends `frames` in their order; what cannot be sent is counted.
     pub fn send<'a>(
-        &self,
+        &mut self,
         frames: impl Iterator<Item = Outgoing<'a>>,
         counters: &mut Counters,
     ) -> Result<(), PortEvent> {
         let mut slices: Slices<'a> = [IoSlice::new(&[]); BATCH];
         let mut count = 0;
-        let mut socket = &self.socket;
+        let mut lane = Lane::Discipline;
         let mut outcome = Ok(());
         for frame in frames {
-            let wanted = self.socket_for(&frame);
-            // A run of frames for one socket goes out before the next run starts, so that order is kept.
-            if count == BATCH || (count > 0 && !std::ptr::eq(wanted, socket)) {
-                outcome = outcome.and(send_run(socket, &slices[..count], counters));
+            let wanted = self.lane_for(&frame);
+            // A run of frames of one lane goes out before the next run starts, so that order is kept.
+            if count == BATCH || (count > 0 && wanted != lane) {
+                outcome = outcome.and(self.send_run(lane, &slices[..count], counters));
                 count = 0;
             }
-            socket = wanted;
+            lane = wanted;
             slices[count] = IoSlice::new(frame.bytes);
             count += 1;
         }
-        outcome.and(send_run(socket, &slices[..count], counters))
+        outcome.and(self.send_run(lane, &slices[..count], counters))
     }
 
-    fn socket_for(&self, frame: &Outgoing<'_>) -> &PacketSocket {
-        if self.dense && self.queueing == Queueing::BypassPlain && !frame.segmented {
-            &self.bypass
+    #[inline]
+    fn lane_for(&self, frame: &Outgoing<'_>) -> Lane {
+        if !self.busy || self.queueing != Queueing::BypassPlain || frame.segmented {
+            Lane::Discipline
+        } else if self.chunks.as_ref().is_some_and(|chunks| chunks.can_take(frame)) {
+            Lane::Chunks
         } else {
-            &self.socket
+            Lane::Bypass
         }
     }
-}
 
-fn send_run(socket: &PacketSocket, frames: &[IoSlice<'_>], counters: &mut Counters) -> Result<(), PortEvent> {
-    send_all(frames, counters, |frames| socket.send(frames))
+    fn send_run(&mut self, lane: Lane, frames: &[IoSlice<'_>], counters: &mut Counters) -> Result<(), PortEvent> {
+        match lane {
+            Lane::Discipline => send_all(frames, counters, |frames| self.socket.send(frames)),
+            Lane::Bypass => send_all(frames, counters, |frames| self.bypass.send(frames)),
+            Lane::Chunks => self.send_chunks(frames, counters),
+        }
+    }
+
+    fn send_chunks(&mut self, frames: &[IoSlice<'_>], counters: &mut Counters) -> Result<(), PortEvent> {
+        let Some(chunks) = &mut self.chunks else { return Ok(()) };
+        let Err(error) = chunks.send(frames, counters) else { return Ok(()) };
+        // What it holds would leave whenever the link is back. Packet sockets do without it.
+        let failure = Failure::of(&error);
+        counters.drop_frames(failure.reason, chunks.pending());
+        self.chunks = None;
+        failure.event().map_or(Ok(()), Err)
+    }
 }
 
 /// Sends all `frames` by `send`, which sends some from the front and says how many, or what befell

@@ -25,6 +25,7 @@ pub mod selection;
 
 use std::io;
 
+use super::af_packet::chunks::Chunks;
 use super::af_packet::transmit::PacketOutput;
 use super::af_packet::{self, PacketOptions};
 use super::error::PortError;
@@ -60,9 +61,11 @@ pub(super) fn open(options: &XdpOptions) -> Result<(XdpInput, PacketOutput), Por
     let link = || options.packet.name.clone();
     let at = |step| move |source| PortError::Step { step, link: options.packet.name.clone(), source };
     // The packet ring is there before any frame is taken from it.
-    let (packet, output) = af_packet::open(&options.packet)?;
+    let (packet, mut output) = af_packet::open(&PacketOptions { send_chunks: 0, ..options.packet.clone() })?;
     let map = SocketMap::new(MOST_QUEUES).map_err(|source| bpf_error(options, "making a map of sockets", source))?;
-    let sockets = open_sockets(options)?;
+    let mut sockets = open_sockets(options)?;
+    // The queue is taken: the sending socket shares it.
+    output.set_chunks(sockets.first_mut().and_then(|socket| socket.sender().ok()).map(Chunks::new));
     for (queue, socket) in (0..).zip(&sockets) {
         map.lead(queue, socket).map_err(at("leading frames to an AF_XDP socket"))?;
     }
@@ -81,7 +84,8 @@ fn open_sockets(options: &XdpOptions) -> Result<Vec<XdpSocket>, PortError> {
     let chunks = options.chunks.clamp(2, 1 << 20).next_power_of_two();
     let mut sockets: Vec<XdpSocket> = Vec::new();
     while sockets.len() < MOST_QUEUES as usize {
-        match XdpSocket::open(*interface, sockets.len() as u32, chunks) {
+        let sending = if sockets.is_empty() { options.packet.send_chunks } else { 0 };
+        match XdpSocket::open(*interface, sockets.len() as u32, chunks, sending) {
             Ok(socket) => sockets.push(socket),
             // There is no such queue.
             Err((Step::Bind, error)) if error.raw_os_error() == Some(libc::EINVAL) && !sockets.is_empty() => break,

@@ -14,7 +14,12 @@ use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use send::{METADATA, Shared, XdpSender};
+
+pub mod send;
 
 /// Bytes of a chunk: what one frame lies in.
 pub const CHUNK: usize = 2048;
@@ -34,6 +39,9 @@ struct Mapping {
 
 // SAFETY: the mapping belongs to this value alone, whichever thread holds it.
 unsafe impl Send for Mapping {}
+// SAFETY: by a shared reference nothing can be read or written; whoever makes a slice of this memory says why nobody
+// else is at that chunk.
+unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Fresh memory, touched already.
@@ -128,13 +136,19 @@ pub struct XdpSocket {
     // Rings and memory are given up before the socket is.
     fill: Ring<u64>,
     receive: Ring<libc::xdp_desc>,
-    memory: Mapping,
-    // The kernel wants one, though nothing is sent.
-    _completion: Ring<u64>,
+    memory: Arc<Mapping>,
+    /// The kernel wants one; a sender takes it.
+    completion: Option<Ring<u64>>,
     socket: OwnedFd,
+    interface: u32,
+    queue: u32,
     /// The oldest comes first.
     held: Vec<Filled>,
     chunks: u32,
+    /// Chunks of the same memory beyond those, to send from.
+    sending: u32,
+    /// The kernel finishes the checksums of what is sent.
+    finishes: bool,
 }
 
 /// Which step of setting a socket up failed.
@@ -147,62 +161,65 @@ pub enum Step {
 }
 
 impl XdpSocket {
-    /// A socket of `chunks` chunks (a power of two) at `queue` of `interface`. It receives nothing until a
-    /// program leads frames to it.
+    /// A socket of `chunks` chunks at `queue` of `interface`, with `sending` more for an [`XdpSender`], both powers of
+    /// two. It receives nothing until a program leads frames to it.
     ///
     /// # Errors
     /// What failed, and how.
-    pub fn open(interface: u32, queue: u32, chunks: u32) -> Result<XdpSocket, (Step, io::Error)> {
+    pub fn open(interface: u32, queue: u32, chunks: u32, sending: u32) -> Result<XdpSocket, (Step, io::Error)> {
         let at = |step: Step| move |error| (step, error);
-        // SAFETY: takes numbers alone.
-        let socket = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
-        if socket < 0 {
-            return Err((Step::Socket, io::Error::last_os_error()));
-        }
-        // SAFETY: the kernel has just made this descriptor for us alone.
-        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-        let memory = Mapping::anonymous(chunks as usize * CHUNK).map_err(at(Step::Memory))?;
-        let request = libc::xdp_umem_reg {
-            addr: memory.base.as_ptr() as u64,
-            len: memory.length as u64,
-            chunk_size: CHUNK as u32,
-            headroom: 0,
-            flags: 0,
-            tx_metadata_len: 0,
-        };
-        set(&socket, libc::XDP_UMEM_REG, &request).map_err(at(Step::Memory))?;
-        let least = 2u32;
-        for (ring, entries) in
-            [(libc::XDP_UMEM_FILL_RING, chunks), (libc::XDP_UMEM_COMPLETION_RING, least), (libc::XDP_RX_RING, chunks)]
-        {
+        let socket = new_socket().map_err(at(Step::Socket))?;
+        let memory = Mapping::anonymous((chunks + sending) as usize * CHUNK).map_err(at(Step::Memory))?;
+        let finishes = is_registered_with_metadata(&socket, &memory, METADATA).map_err(at(Step::Memory))?;
+        let completions = sending.max(2);
+        for (ring, entries) in [
+            (libc::XDP_UMEM_FILL_RING, chunks),
+            (libc::XDP_UMEM_COMPLETION_RING, completions),
+            (libc::XDP_RX_RING, chunks),
+        ] {
             set(&socket, ring, &entries).map_err(at(Step::Rings))?;
         }
         let offsets = offsets(&socket).map_err(at(Step::Rings))?;
         let fill_place = libc::XDP_UMEM_PGOFF_FILL_RING as libc::off_t;
         let fill = Ring::map(&socket, offsets.fr, chunks, fill_place).map_err(at(Step::Rings))?;
         let completion_place = libc::XDP_UMEM_PGOFF_COMPLETION_RING as libc::off_t;
-        let completion = Ring::map(&socket, offsets.cr, least, completion_place).map_err(at(Step::Rings))?;
+        let completion = Ring::map(&socket, offsets.cr, completions, completion_place).map_err(at(Step::Rings))?;
         let receive = Ring::map(&socket, offsets.rx, chunks, libc::XDP_PGOFF_RX_RING).map_err(at(Step::Rings))?;
         let held = Vec::with_capacity(chunks as usize);
-        let mut opened = XdpSocket { fill, receive, memory, _completion: completion, socket, held, chunks };
+        let mut opened = XdpSocket {
+            fill,
+            receive,
+            memory: Arc::new(memory),
+            completion: Some(completion),
+            socket,
+            interface,
+            queue,
+            held,
+            chunks,
+            sending,
+            finishes,
+        };
         opened.give((0..chunks).map(|chunk| u64::from(chunk) * CHUNK as u64));
-        opened.bind(interface, queue).map_err(at(Step::Bind))?;
+        bind(&opened.socket, interface, queue, None).map_err(at(Step::Bind))?;
         Ok(opened)
     }
 
-    fn bind(&self, interface: u32, queue: u32) -> io::Result<()> {
-        let address = libc::sockaddr_xdp {
-            sxdp_family: libc::AF_XDP as u16,
-            // The generic program's way: the kernel copies frames into the chunks.
-            sxdp_flags: libc::XDP_COPY,
-            sxdp_ifindex: interface,
-            sxdp_queue_id: queue,
-            sxdp_shared_umem_fd: 0,
-        };
-        let length = size_of_val(&address) as libc::socklen_t;
-        // SAFETY: pointer and length describe `address`, which lives through the call and is only read.
-        let outcome = unsafe { libc::bind(self.socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), length) };
-        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    /// A socket that sends by the same queue, from chunks of the same memory: the kernel lets no other have the queue.
+    ///
+    /// # Errors
+    /// What failed, and how: EBUSY where there is one already, or no chunk for one.
+    pub fn sender(&mut self) -> Result<XdpSender, (Step, io::Error)> {
+        let at = |step: Step| move |error| (step, error);
+        let socket = new_socket().map_err(at(Step::Socket))?;
+        let busy = || (Step::Bind, io::Error::from_raw_os_error(libc::EBUSY));
+        let completion = self.completion.take().filter(|_| self.sending > 0).ok_or_else(busy)?;
+        set(&socket, libc::XDP_TX_RING, &self.sending).map_err(at(Step::Rings))?;
+        let offsets = offsets(&socket).map_err(at(Step::Rings))?;
+        let transmit =
+            Ring::map(&socket, offsets.tx, self.sending, libc::XDP_PGOFF_TX_RING).map_err(at(Step::Rings))?;
+        bind(&socket, self.interface, self.queue, Some(&self.socket)).map_err(at(Step::Bind))?;
+        let memory = Shared { memory: self.memory.clone(), first: self.chunks, count: self.sending };
+        Ok(XdpSender::new(socket, transmit, completion, memory, self.finishes))
     }
 
     /// Extends the held frames to those that have come, at most `limit`, and says how many there are.
@@ -323,6 +340,57 @@ impl Filled {
             place: (end <= CHUNK).then_some((start as u16, end as u16)),
         }
     }
+}
+
+fn new_socket() -> io::Result<OwnedFd> {
+    // SAFETY: takes numbers alone.
+    let socket = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    if socket < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+}
+
+/// Makes `memory` the one that chunks of `socket` lie in.
+fn register(socket: &OwnedFd, memory: &Mapping) -> io::Result<()> {
+    register_with(socket, memory, 0, 0)
+}
+
+/// The same with `metadata` bytes before each frame to be sent, if the kernel knows of such; whether it does.
+fn is_registered_with_metadata(socket: &OwnedFd, memory: &Mapping, metadata: usize) -> io::Result<bool> {
+    match register_with(socket, memory, metadata as u32, libc::XDP_UMEM_TX_METADATA_LEN) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => register(socket, memory).map(|()| false),
+        outcome => outcome.map(|()| true),
+    }
+}
+
+fn register_with(socket: &OwnedFd, memory: &Mapping, metadata: u32, flags: u32) -> io::Result<()> {
+    let request = libc::xdp_umem_reg {
+        addr: memory.base.as_ptr() as u64,
+        len: memory.length as u64,
+        chunk_size: CHUNK as u32,
+        headroom: 0,
+        flags,
+        tx_metadata_len: metadata,
+    };
+    set(socket, libc::XDP_UMEM_REG, &request)
+}
+
+/// Binds `socket` to a queue, which it shares with another socket if there is one.
+fn bind(socket: &OwnedFd, interface: u32, queue: u32, other: Option<&OwnedFd>) -> io::Result<()> {
+    let address = libc::sockaddr_xdp {
+        sxdp_family: libc::AF_XDP as u16,
+        // The generic way: the kernel copies frames into the chunks, and out of them. Whoever shares does as the other.
+        sxdp_flags: if other.is_some() { libc::XDP_SHARED_UMEM } else { libc::XDP_COPY },
+        sxdp_ifindex: interface,
+        sxdp_queue_id: queue,
+        sxdp_shared_umem_fd: other.map_or(0, |other| other.as_raw_fd() as u32),
+    };
+    let length = size_of_val(&address) as libc::socklen_t;
+    // SAFETY: pointer and length describe `address`, which lives through the call and is only read.
+    let outcome = unsafe { libc::bind(socket.as_raw_fd(), std::ptr::from_ref(&address).cast(), length) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn offsets(socket: &OwnedFd) -> io::Result<libc::xdp_mmap_offsets> {

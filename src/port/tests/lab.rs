@@ -15,6 +15,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::base::{LinkId, Mac};
 use crate::port::sys::namespace;
 use crate::port::{Held, PacketOptions, Port, PortError, PortEvent, Ports, TunOptions};
+use crate::wire::checksum::Sum;
 use crate::wire::offload::{Completion, Segmentation};
 use crate::wire::{EtherType, Frame, LinkHeader, Offload};
 
@@ -227,6 +228,15 @@ pub fn udp_packet(length: usize) -> Vec<u8> {
     let mut packet = Vec::new();
     builder.write(&mut packet, &pattern(length)).unwrap();
     packet
+}
+
+/// A datagram whose checksum is unfinished, as a sender across a veth pair leaves it.
+pub fn unfinished_packet(length: usize) -> (Vec<u8>, Offload) {
+    let mut packet = udp_packet(length);
+    let sum = Sum::ZERO.add_bytes(&packet[12..20]).add_number(17).add_number((packet.len() - 20) as u16);
+    packet[26..28].copy_from_slice(&sum.fold().to_ne_bytes());
+    let checksum = Completion::Partial { start: 20, offset: 6 };
+    (packet, Offload { checksum, ..Offload::NONE })
 }
 
 /// A TCP super-packet with `length` bytes of payload, and the metadata that it is one.

@@ -271,7 +271,7 @@ fn a_full_queue_is_counted_and_harms_no_other_link() {
         ports.flush();
         // What goes past the discipline does not wait behind it.
         ports.insert(A, Port::packet(&PacketOptions { queueing: Queueing::BypassPlain, ..options("left") }).unwrap());
-        ports.set_dense(true);
+        ports.set_busy(true);
         let sent = counters(&ports, A).sent;
         send_from_left(&mut ports, [1000; 50]);
         assert_eq!(counters(&ports, A).sent, sent + 50);

@@ -93,7 +93,7 @@ fn exchange(stream: &TcpStream) {
 /// Runs the transfer through packet ports on `left` and `right`.
 fn transfer_between_links(client: &File, server: &File, queueing: Queueing) -> u64 {
     let mut ports = Ports::new();
-    ports.set_dense(true);
+    ports.set_busy(true);
     for (link, name) in [(A, "left"), (B, "right")] {
         let options = PacketOptions { slots: 256, reception: Reception::Promiscuous, queueing, ..options(name) };
         ports.insert(link, Port::packet(&options).unwrap());

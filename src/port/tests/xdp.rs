@@ -7,7 +7,6 @@ use crate::base::{LinkId, Mac};
 use crate::port::af_xdp::CHUNKS;
 use crate::port::sys::bpf::{SocketMap, XdpProgram};
 use crate::port::{Adjustment, Held, Port, PortDrop, PortError, PortEvent, Ports, Selection, XdpOptions};
-use crate::wire::checksum::Sum;
 use crate::wire::offload::Completion;
 use crate::wire::segment::{Unfinished, complete};
 use crate::wire::{EtherType, LinkHeader, Offload};
@@ -126,20 +125,11 @@ fn frames_leave_from_the_chunks_they_came_in() {
     });
 }
 
-/// A datagram whose checksum is unfinished, as a sender across a veth pair leaves it.
-fn unfinished(length: usize) -> (Vec<u8>, Offload) {
-    let mut packet = udp_packet(length);
-    let sum = Sum::ZERO.add_bytes(&packet[12..20]).add_number(17).add_number((packet.len() - 20) as u16);
-    packet[FIELD].copy_from_slice(&sum.fold().to_ne_bytes());
-    let checksum = Completion::Partial { start: 20, offset: 6 };
-    (packet, Offload { checksum, ..Offload::NONE })
-}
-
 #[test]
 fn unfinished_checksums_are_found_out_and_handed_on_as_such() {
     in_namespace(|| {
         let Some(mut ports) = three_ports(CHUNKS) else { return };
-        let samples: Vec<_> = (0..40).map(unfinished).collect();
+        let samples: Vec<_> = (0..40).map(unfinished_packet).collect();
         let back = |ports: &mut Ports| {
             send(ports, &samples);
             await_frames(ports, B, samples.len());
