@@ -37,7 +37,7 @@ use super::mailbox::{Mailbox, Message, Report, Way};
 use super::pace::{Pace, Turn};
 use super::question::{self, Finding, Question};
 use super::teller::Teller;
-use super::waiting::Waiting;
+use super::waiting::{Wait, Waiting};
 
 /// Frames of one link that are handled before the next one's turn.
 const BATCH: usize = 64;
@@ -174,10 +174,11 @@ impl Worker {
             log::debug!("worker {}: timers stay coarse: {error}", self.number);
         }
         while !self.stopping {
-            match self.waiting.pause() {
-                Some(pause) if self.ready.is_empty() && !self.more_due && !self.more_told => self.pause(pause),
-                Some(_) => {}
-                None => self.wait(&mut events, self.sleep())?,
+            match self.waiting.wait() {
+                Wait::Pause(pause) if self.is_idle() => self.pause(pause),
+                Wait::Pause(_) => {}
+                Wait::Linger(linger) if self.is_idle() && self.linger(linger) => {}
+                Wait::Linger(_) | Wait::Asleep => self.wait(&mut events, self.sleep())?,
             }
             self.turn();
             if self.waiting.note(self.ended) {
@@ -207,13 +208,42 @@ impl Worker {
         Ok(())
     }
 
+    /// Looks for frames for a moment, with the core left to others in between; whether there are some.
+    fn linger(&mut self, linger: Duration) -> bool {
+        let until = self.ended + linger;
+        let mut now = self.ended;
+        let found = loop {
+            let mut links = self.registered.iter().map(|&(link, _)| link);
+            if let Some(link) = links.find(|&link| self.ports.ready(link, BATCH) > 0) {
+                break Some(link);
+            }
+            if now > until {
+                break None;
+            }
+            thread::yield_now();
+            now = self.clock.elapsed();
+        };
+        if let Some(link) = found {
+            // The one that was looked at is the next to be served.
+            self.mark_ready(link);
+            self.mark_all_ready();
+        }
+        self.waiting.lingered(found.is_some(), now.saturating_sub(self.ended));
+        found.is_some()
+    }
+
+    /// Whether nothing is left to do that is known of.
+    fn is_idle(&self) -> bool {
+        self.ready.is_empty() && !self.more_due && !self.more_told
+    }
+
     /// At the end of a window: descriptors are waited for, or not, as the pace asks. While they are
     /// not, a frame that arrives has nobody to wake, which its sender would pay for.
     fn change_pace(&mut self) {
-        let dense = self.waiting.pause().is_some();
+        self.ports.set_busy(self.waiting.is_busy());
+        let dense = self.waiting.is_dense();
         if dense != self.unattended {
             self.unattended = dense;
-            self.ports.set_dense(dense);
             for place in 0..self.registered.len() {
                 let (link, descriptor) = self.registered[place];
                 if dense {
@@ -244,6 +274,10 @@ impl Worker {
     /// Sleeps for a moment in which every link may get frames.
     fn pause(&mut self, pause: Duration) {
         thread::sleep(pause);
+        self.mark_all_ready();
+    }
+
+    fn mark_all_ready(&mut self) {
         for place in 0..self.registered.len() {
             self.mark_ready(self.registered[place].0);
         }

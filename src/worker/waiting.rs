@@ -1,19 +1,20 @@
-//! How a worker waits for frames: woken by the first, or by looking again after a moment.
+//! How a worker waits for frames: woken by the first, or by looking again for itself.
 //!
 //! ```text
-//!              a millisecond with many frames of one link
-//!   woken ─────────────────────────────────────► dense: sleeps PAUSE, looks at every ring
-//!     ▲                                             │
-//!     └──────── a millisecond with few ─────────────┘
+//!             a millisecond with some             with many of one link
+//!   asleep ─────────────────────────► lingering ──────────────────────► dense
+//!     ▲  wakes up by a descriptor      looks for LINGER, then sleeps     sleeps PAUSE, looks at every ring
+//!     └──────── with few, or lingering was in vain ◄──────────────────────┘
 //! ```
 //!
-//! What counts is the link that brings the most: a flood comes by one. Where about as much goes each way,
-//! both ends wait for each other, and a pause would be added to each of their turns.
+//! To be woken costs sender and worker some microseconds. Where frames are few this is the shortest way to them.
+//! Where they follow each other closely, the next one is there before a worker could fall asleep: it looks for a
+//! moment, and lets everybody else have the core in between, so that it takes time from nobody. Where they are
+//! many, each would be waited for alone, and that would take longer than all the rest. Then the worker sleeps for
+//! a moment instead, and finds a batch. An idle worker takes no time, whatever it did before.
 //!
-//! To be woken costs sender and worker some microseconds. Where frames are few this is the
-//! shortest way to them; where they are many, each would be waited for alone, and that would take
-//! longer than all the rest. Then the worker sleeps for a moment instead, and finds a batch. It
-//! never spins: an idle worker takes no time, whatever it did before.
+//! What makes traffic dense is the link that brings the most: a flood comes by one. Where about as much goes each
+//! way, both ends wait for each other, and a pause would be added to each of their turns.
 
 use std::time::Duration;
 
@@ -24,8 +25,30 @@ const WINDOW: Duration = Duration::from_millis(1);
 /// So many frames of a link in a window make traffic dense, and fewer than these end it.
 const DENSE: u32 = 160;
 const SPARSE: u32 = 80;
+/// The same for traffic that is worth lingering for.
+const BUSY: u32 = 20;
+const QUIET: u32 = 10;
 /// How long a worker sleeps when traffic is dense.
 const PAUSE: Duration = Duration::from_micros(120);
+/// How long it looks for more when traffic is busy.
+const LINGER: Duration = Duration::from_micros(25);
+/// Of so many times that it lingered in a window, half must have been worth it;
+const JUDGED: u32 = 8;
+/// nor may others keep the core for so long meanwhile, as the scheduler lets those wait who leave it to others;
+const CROWDED: Duration = Duration::from_micros(250);
+/// else it is not tried again for so many windows.
+const SHY: u32 = 64;
+
+/// What to do when there is nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Sleep until something happens.
+    Asleep,
+    /// Look for frames for so long, then sleep until something happens.
+    Linger(Duration),
+    /// Sleep for so long, then look.
+    Pause(Duration),
+}
 
 /// How one worker waits.
 #[derive(Debug, Default)]
@@ -35,6 +58,12 @@ pub struct Waiting {
     /// By the number of the link.
     frames: Vec<u32>,
     dense: bool,
+    busy: bool,
+    /// How often it lingered in this window, and how often that brought a frame.
+    lingered: u32,
+    worth: u32,
+    /// Windows to come in which it does not linger.
+    shy: u32,
 }
 
 impl Waiting {
@@ -45,6 +74,16 @@ impl Waiting {
             self.frames.resize(link.index() + 1, 0);
         }
         self.frames[link.index()] += u32::try_from(frames).unwrap_or(u32::MAX);
+    }
+
+    /// Notes whether lingering brought a frame, and how long it took.
+    #[inline]
+    pub fn lingered(&mut self, found: bool, passed: Duration) {
+        self.lingered += 1;
+        self.worth += u32::from(found);
+        if passed > CROWDED {
+            self.shy = SHY;
+        }
     }
 
     /// Notes that a turn ended at `now`; whether a window ended with it.
@@ -58,16 +97,37 @@ impl Waiting {
         let most = self.frames.iter().copied().max().unwrap_or(0);
         let rate = u128::from(most) * WINDOW.as_nanos() / passed.as_nanos();
         self.dense = rate >= u128::from(if self.dense { SPARSE } else { DENSE });
+        self.busy = rate >= u128::from(if self.busy { QUIET } else { BUSY });
+        self.shy = self.shy.saturating_sub(1);
+        if self.lingered >= JUDGED && self.worth < self.lingered / 2 {
+            self.shy = SHY;
+        }
+        (self.lingered, self.worth) = (0, 0);
         self.start = now;
         self.frames.fill(0);
         true
     }
 
-    /// How long to sleep before looking for frames without being woken; `None` where being woken is
-    /// better.
+    /// How to wait for frames now.
     #[inline]
-    pub fn pause(&self) -> Option<Duration> {
-        self.dense.then_some(PAUSE)
+    pub fn wait(&self) -> Wait {
+        if self.dense {
+            Wait::Pause(PAUSE)
+        } else if self.busy && self.shy == 0 {
+            Wait::Linger(LINGER)
+        } else {
+            Wait::Asleep
+        }
+    }
+
+    /// Whether descriptors need not be waited for.
+    pub fn is_dense(&self) -> bool {
+        self.dense
+    }
+
+    /// Whether there are more frames than a few.
+    pub fn is_busy(&self) -> bool {
+        self.busy
     }
 }
 
@@ -79,8 +139,8 @@ mod tests {
         Duration::from_micros(number)
     }
 
-    /// Frames of each link at an even rate for a while; whether traffic is dense at the end.
-    fn run(waiting: &mut Waiting, from: u64, milliseconds: u64, frames_a_millisecond: [u64; 2]) -> bool {
+    /// Frames of each link at an even rate for a while; how to wait at the end.
+    fn run(waiting: &mut Waiting, from: u64, milliseconds: u64, frames_a_millisecond: [u64; 2]) -> Wait {
         for step in 1..=milliseconds * 10 {
             for (link, rate) in (0..).zip(frames_a_millisecond) {
                 let upto = |step: u64| step * rate / 10;
@@ -88,28 +148,47 @@ mod tests {
             }
             waiting.note(micros(from + step * 100));
         }
-        waiting.pause().is_some()
+        waiting.wait()
     }
 
     #[test]
     fn many_frames_of_a_link_are_dense_and_few_are_not() {
         let mut waiting = Waiting::default();
-        assert!(!run(&mut waiting, 0, 5, [60, 0]));
-        assert!(!run(&mut waiting, 5_000, 5, [130, 130]), "both ways");
-        assert!(run(&mut waiting, 10_000, 2, [10, 400]));
-        assert!(run(&mut waiting, 12_000, 5, [0, 100]), "what is dense stays so down to half as many");
-        assert!(!run(&mut waiting, 17_000, 2, [30, 0]));
+        assert_eq!(run(&mut waiting, 0, 5, [10, 0]), Wait::Asleep);
+        assert_eq!(run(&mut waiting, 5_000, 5, [60, 0]), Wait::Linger(LINGER));
+        assert_eq!(run(&mut waiting, 10_000, 5, [130, 130]), Wait::Linger(LINGER), "both ways");
+        assert_eq!(run(&mut waiting, 15_000, 2, [10, 400]), Wait::Pause(PAUSE));
+        assert!(waiting.is_dense() && waiting.is_busy());
+        assert_eq!(run(&mut waiting, 17_000, 5, [0, 100]), Wait::Pause(PAUSE), "down to half as many it stays dense");
+        assert_eq!(run(&mut waiting, 22_000, 2, [15, 0]), Wait::Linger(LINGER), "and busy");
+        assert_eq!(run(&mut waiting, 24_000, 2, [5, 0]), Wait::Asleep);
     }
 
     #[test]
-    fn after_an_idle_time_the_first_frames_are_not_dense() {
+    fn after_an_idle_time_the_first_frames_are_few() {
         let mut waiting = Waiting::default();
         waiting.count(LinkId(3), 64);
         waiting.note(micros(10_000_000));
-        assert_eq!(waiting.pause(), None);
-        assert!(run(&mut waiting, 10_000_000, 3, [500, 0]));
+        assert_eq!(waiting.wait(), Wait::Asleep);
+        assert_eq!(run(&mut waiting, 10_000_000, 3, [500, 0]), Wait::Pause(PAUSE));
         waiting.count(LinkId(0), 300);
         waiting.note(micros(20_000_000));
-        assert_eq!(waiting.pause(), None);
+        assert_eq!(waiting.wait(), Wait::Asleep);
+    }
+
+    #[test]
+    fn who_lingers_in_vain_gives_it_up_for_a_while() {
+        let mut waiting = Waiting::default();
+        assert_eq!(run(&mut waiting, 0, 3, [40, 0]), Wait::Linger(LINGER));
+        (0..20).for_each(|turn| waiting.lingered(turn % 2 == 0, LINGER));
+        assert_eq!(run(&mut waiting, 3_000, 1, [40, 0]), Wait::Linger(LINGER), "half the time it is worth it");
+        (0..20).for_each(|turn| waiting.lingered(turn % 3 == 0, LINGER));
+        assert_eq!(run(&mut waiting, 4_000, 1, [40, 0]), Wait::Asleep);
+        assert_eq!(run(&mut waiting, 5_000, u64::from(SHY) - 1, [40, 0]), Wait::Asleep);
+        assert_eq!(run(&mut waiting, 70_000, 1, [40, 0]), Wait::Linger(LINGER));
+        (0..u64::from(JUDGED) - 1).for_each(|_| waiting.lingered(false, LINGER));
+        assert_eq!(run(&mut waiting, 71_000, 1, [40, 0]), Wait::Linger(LINGER), "a few times say nothing");
+        waiting.lingered(true, CROWDED + micros(1));
+        assert_eq!(waiting.wait(), Wait::Asleep, "somebody else needs the core");
     }
 }
