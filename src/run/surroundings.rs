@@ -274,7 +274,7 @@ impl Surroundings {
             self.masqueraded = rules.real_servers.iter().map(|server| server.address).collect();
             let forwarding = director.fleet().permission.forwarding;
             let mut xdp = std::mem::take(&mut self.xdp);
-            xdp.adjust(director.fleet(), &self.view.network, |link| self.selection(link, forwarding));
+            xdp.adjust(&self.view.network, |link| self.selection(link, forwarding));
             self.xdp = xdp;
         }
         if self.xdp.have_news(&self.view) {
