@@ -12,6 +12,8 @@ type Counts<K> = Sharded<K, u32>;
 pub struct Masqueraded {
     ends: Counts<(Family, Protocol, Address, Port)>,
     addresses: Counts<(Family, Address)>,
+    /// Of IPv4 and IPv6.
+    families: [u32; 2],
     /// Servers whose data connections may come from any port of theirs.
     helped: Counts<(Family, Address)>,
 }
@@ -28,6 +30,7 @@ impl Masqueraded {
         let (family, address) = (Family::of(&key.address), key.address.into());
         self.ends.count((family, protocol_of(service), address, key.port));
         self.addresses.count((family, address));
+        self.families[usize::from(family == Family::V6)] += 1;
         if helped == Helped::Yes {
             self.helped.count((family, address));
         }
@@ -37,6 +40,8 @@ impl Masqueraded {
         let (family, address) = (Family::of(&key.address), key.address.into());
         self.ends.release((family, protocol_of(service), address, key.port));
         self.addresses.release((family, address));
+        let of_family = &mut self.families[usize::from(family == Family::V6)];
+        *of_family = of_family.saturating_sub(1);
         if helped == Helped::Yes {
             self.helped.release((family, address));
         }
@@ -58,7 +63,7 @@ impl Masqueraded {
 
     /// Whether there is one in `family`.
     pub fn has_family(&self, family: Family) -> bool {
-        self.addresses.iter().any(|(&(known, _), _)| known == family)
+        self.families[usize::from(family == Family::V6)] > 0
     }
 
     /// Whether exactly this is the end of a destination.

@@ -171,7 +171,10 @@ impl Guard {
     /// # Errors
     /// Where the mark rules are too many, or the kernel refuses. After the latter the next update
     /// starts from nothing.
-    pub fn update(&mut self, rules: &GuardRules) -> Result<(), GuardError> {
+    pub fn update(&mut self, rules: GuardRules) -> Result<(), GuardError> {
+        if self.standing.as_ref().is_some_and(|standing| standing.rules == rules) {
+            return Ok(());
+        }
         let mut marks = HashMap::new();
         for family in layout::FAMILIES {
             marks.insert(family, rules.mark_alternatives(family)?);
@@ -180,17 +183,17 @@ impl Guard {
             Some(standing) => standing,
             None => self.reinstall()?,
         };
-        match self.apply(&standing, rules, &marks) {
+        match self.apply(&standing, &rules, &marks) {
             Ok(()) => {}
             Err(error) if error.errno() == Some(libc::ENOENT) => {
                 // Only on a kernel without table owners can it have been taken from us.
                 log::warn!("the guard's table `{TABLE}' was changed by someone: putting it up again");
                 let standing = self.reinstall()?;
-                self.apply(&standing, rules, &marks)?;
+                self.apply(&standing, &rules, &marks)?;
             }
             Err(error) => return Err(error.into()),
         }
-        self.standing = Some(Standing { rules: rules.clone(), marks });
+        self.standing = Some(Standing { rules, marks });
         Ok(())
     }
 

@@ -35,7 +35,9 @@
 //!
 //! Limits, by the kernel's ways:
 //! * A VIP must not be an address of this host: the local table is asked before any route.
-//! * Packets that this host generates for a VIP take the route, too, with the host's address.
+//! * Packets that this host generates for a VIP take the route, too: IPv4 ones from the dummy address, which nobody
+//!   can answer, IPv6 ones from an address of the host. What a masqueraded real server answers there is delivered
+//!   at once, untranslated: no rule comes before the local table's.
 //! * A later fragment has no ports, so a rule with a port does not lead it here: fragmented
 //!   replies of NATed real servers need a service of port 0, whose rule has none.
 //! * Kernels before 4.17 know no protocols and ports in rules. They leave them out, and all that

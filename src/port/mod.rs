@@ -75,6 +75,7 @@ pub mod tun;
 pub use af_packet::{Adjustment, Fanout, FanoutGroup, GroupNumbers, PacketOptions, Queueing, Reception};
 pub use af_xdp::XdpOptions;
 pub use af_xdp::selection::Selection;
+pub use af_xdp::selector::Selector;
 pub use counters::{Counters, PortDrop};
 pub use envelope::{Held, packet_offload};
 pub use error::PortError;

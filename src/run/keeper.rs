@@ -19,8 +19,7 @@ pub struct Keeper {
     guard: Option<Guard>,
     /// Why there is no guard.
     missing: Option<GuardError>,
-    rules: GuardRules,
-    /// A failure was complained about and nothing changed since.
+    /// A failure was complained about, and there was no success since.
     complained: bool,
 }
 
@@ -44,7 +43,7 @@ impl Keeper {
                  CAP_NET_ADMIN, or switch forwarding off (sysctl net.ipv4.ip_forward=0)",
             ));
         }
-        Ok(Keeper { guard, missing, rules: GuardRules::default(), complained: false })
+        Ok(Keeper { guard, missing, complained: false })
     }
 
     /// Whether addresses of the host itself can be virtual ones.
@@ -64,15 +63,8 @@ impl Keeper {
     /// Guards what the configuration says now.
     pub fn keep(&mut self, model: &Engine, owned: &[Owned]) {
         let Some(guard) = &mut self.guard else { return };
-        let rules = wanted(model, owned);
-        if rules == self.rules {
-            return;
-        }
-        match guard.update(&rules) {
-            Ok(()) => {
-                self.rules = rules;
-                self.complained = false;
-            }
+        match guard.update(wanted(model, owned)) {
+            Ok(()) => self.complained = false,
             Err(error) => {
                 if !self.complained {
                     log::error!("the guard does not follow the configuration: {error}");

@@ -2,17 +2,23 @@
 //!
 //! ```text
 //! control thread: server ─┬─ Director ── Workers (mailboxes) ── worker threads
-//!                         └─ Surroundings: links, addresses, guard (Keeper), local servers
+//!                         └─ Surroundings ─┬─ Addresses: what is answered for
+//!                                          ├─ LinkPorts (XdpPorts), or TunEntry: how packets come
+//!                                          ├─ LocalServers: real servers on this host
+//!                                          └─ Keeper: the guard
 //! ```
 
+mod addresses;
 mod keeper;
 mod listener;
 mod local_servers;
 mod options;
 mod permit;
+mod ports;
 mod server;
 mod start;
 mod surroundings;
+mod tun;
 mod workers;
 mod xdp;
 

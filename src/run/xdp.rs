@@ -11,9 +11,9 @@ use crate::base::{Family, LinkId, Mac, Prefix};
 use crate::host::network::View;
 use crate::host::posture::Forwarding;
 use crate::host::responder::Owned;
-use crate::port::{PacketOptions, PortError, Selection, XdpOptions};
+use crate::port::{PacketOptions, PortError, Selection, Selector, XdpOptions};
 use crate::table::{Link, Network};
-use crate::worker::{Message, Way};
+use crate::worker::Way;
 
 use super::options::{Options, PortKind};
 use super::workers::Workers;
@@ -29,8 +29,9 @@ pub struct XdpPorts {
     /// They are asked for.
     wanted: bool,
     workers: u16,
-    /// What is taken of the links that have one.
+    /// What is taken of the links that have one, and what changes that.
     taken: BTreeMap<LinkId, Selection>,
+    selectors: BTreeMap<LinkId, Selector>,
     /// Why other links have none.
     refused: BTreeMap<LinkId, String>,
     /// What was said of them last.
@@ -43,6 +44,7 @@ impl XdpPorts {
             wanted: options.port == PortKind::Xdp && options.tun.is_none(),
             workers: options.workers,
             taken: BTreeMap::new(),
+            selectors: BTreeMap::new(),
             refused: BTreeMap::new(),
             said: Vec::new(),
         }
@@ -65,24 +67,24 @@ impl XdpPorts {
         packet: &PacketOptions,
         selection: Selection,
     ) -> io::Result<bool> {
-        let options = XdpOptions::new(packet.clone(), selection);
-        let mut tries = 0;
-        let outcome = loop {
-            tries += 1;
-            match workers.open(0, link.id, Way::Xdp(Box::new(options.clone())))? {
-                Err(PortError::XdpBusy { .. }) if tries < TRIES => thread::sleep(INTERVAL),
-                outcome => break outcome,
+        self.taken.remove(&link.id);
+        self.selectors.remove(&link.id);
+        let outcome = match Selector::new(&link.name, &selection) {
+            Ok(selector) => {
+                let options = XdpOptions::new(packet.clone(), selector.chooser());
+                open_port(workers, link, &options)?.map(|()| selector)
             }
+            Err(error) => Err(error),
         };
         let opened = outcome.is_ok();
         match outcome {
-            Ok(_) => {
+            Ok(selector) => {
                 self.refused.remove(&link.id);
-                self.taken.insert(link.id, options.selection);
+                self.taken.insert(link.id, selection);
+                self.selectors.insert(link.id, selector);
             }
             Err(error) => {
                 let why = error.source().map_or_else(|| error.to_string(), |source| format!("{error} ({source})"));
-                self.taken.remove(&link.id);
                 self.refused.insert(link.id, why);
             }
         }
@@ -92,20 +94,27 @@ impl XdpPorts {
     /// Forgets the links that `keep` does not know any more.
     pub fn retain(&mut self, keep: impl Fn(LinkId) -> bool) {
         self.taken.retain(|&id, _| keep(id));
+        self.selectors.retain(|&id, _| keep(id));
         self.refused.retain(|&id, _| keep(id));
     }
 
-    /// Has each port take what `selection` says of its link.
-    pub fn adjust(&mut self, workers: &Workers, network: &Network, selection: impl Fn(&Link) -> Selection) {
+    /// Has each port take what `selection` says of its link. The workers need not hear of it.
+    pub fn adjust(&mut self, network: &Network, selection: impl Fn(&Link) -> Selection) {
         for (&id, taken) in &mut self.taken {
             let Some(link) = network.link(id) else { continue };
             let wanted = selection(link);
             if wanted == *taken {
                 continue;
             }
-            taken.clone_from(&wanted);
-            let wanted = std::sync::Arc::new(wanted);
-            workers.tell(|| Message::Select { link: id, selection: wanted.clone() });
+            let Some(selector) = self.selectors.get_mut(&id) else { continue };
+            *taken = match selector.select(&wanted) {
+                Ok(()) => wanted,
+                Err(error) => {
+                    let why = error.source().map_or_else(String::new, |source| format!(" ({source})"));
+                    log::warn!("{error}{why}");
+                    Selection::default()
+                }
+            };
         }
     }
 
@@ -133,6 +142,18 @@ impl XdpPorts {
         lines.extend(sharing.into_iter().map(|id| format!("{}: {nothing}", name(id))));
         lines.extend(self.refused.iter().map(|(id, why)| format!("{}: AF_XDP is not used: {why}", name(id))));
         lines
+    }
+}
+
+/// Has the worker open a port, as soon as its queues are free.
+fn open_port(workers: &Workers, link: &Link, options: &XdpOptions) -> io::Result<Result<(), PortError>> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match workers.open(0, link.id, Way::Xdp(Box::new(options.clone())))? {
+            Err(PortError::XdpBusy { .. }) if tries < TRIES => thread::sleep(INTERVAL),
+            outcome => return Ok(outcome.map(drop)),
+        }
     }
 }
 

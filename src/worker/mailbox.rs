@@ -12,7 +12,7 @@ use crate::engine::sync::Share;
 use crate::host::neighbour::{Learned, NeighbourEvent};
 use crate::host::responder::Owned;
 use crate::port::af_packet::program::Program;
-use crate::port::{GroupNumbers, PacketOptions, PortError, Queueing, Selection, TunOptions, XdpOptions};
+use crate::port::{GroupNumbers, PacketOptions, PortError, Queueing, TunOptions, XdpOptions};
 use crate::sync::Sender;
 use crate::table::{Change, Network};
 use crate::wire::sync::{Entry, Recognised};
@@ -60,11 +60,6 @@ pub enum Message {
         filter: Arc<Program>,
         steering: Option<Arc<Program>>,
         queueing: Queueing,
-    },
-    /// Take other frames of a link by AF_XDP from now on.
-    Select {
-        link: LinkId,
-        selection: Arc<Selection>,
     },
     Close {
         link: LinkId,

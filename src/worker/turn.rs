@@ -469,11 +469,6 @@ impl Worker {
             Message::Adjust { link, filter, steering, queueing } => {
                 self.adjust(link, &filter, steering.as_deref(), queueing);
             }
-            Message::Select { link, selection } => {
-                if let Err(error) = self.ports.adjust(link, &Adjustment::Selection(&selection)) {
-                    log::warn!("what AF_XDP takes cannot be adjusted: {error}");
-                }
-            }
             Message::Close { link } => self.close(link),
             Message::Ask { question, answer } => {
                 let _ = answer.send(self.answer(now, &question));

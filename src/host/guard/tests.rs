@@ -182,7 +182,7 @@ fn requests_to_services_do_not_reach_the_kernel_and_others_do() {
             let [service, other, udp_service] = [80, 81, 53].map(|port| at(&format!("{vip}:{port}")));
             let mut rules = GuardRules::default();
             rules.services.extend([tcp(service), udp(udp_service)]);
-            guard.update(&rules).unwrap();
+            guard.update(rules.clone()).unwrap();
             assert!(!answered(&site.client, service, other), "{scheme:?} {service}");
             // The other protocol on the same port is the kernel's.
             assert!(answered(&site.client, udp_service, other), "{scheme:?} {udp_service}");
@@ -191,12 +191,12 @@ fn requests_to_services_do_not_reach_the_kernel_and_others_do() {
 
             let mut wildcard = GuardRules::default();
             wildcard.services.insert(Endpoint { port: Port::ANY, ..tcp(service) });
-            guard.update(&wildcard).unwrap();
+            guard.update(wildcard.clone()).unwrap();
             let gateway = at(if service.is_ipv4() { "10.0.0.1:9" } else { "[fd0a::1]:9" });
             assert!(!answered(&site.client, service, gateway), "{scheme:?} {service}");
             assert!(!answered(&site.client, other, gateway), "{scheme:?} {other}");
 
-            guard.update(&GuardRules::default()).unwrap();
+            guard.update(GuardRules::default()).unwrap();
             assert!(answered(&site.client, service, other), "{scheme:?} {service}");
         }
         guard.close().unwrap();
@@ -213,7 +213,7 @@ fn a_packet_socket_still_sees_what_the_guard_drops() {
     for scheme in SCHEMES {
         let mut guard = site.guard(scheme);
         let [service, other] = [80, 81].map(|port| at(&format!("10.9.9.9:{port}")));
-        guard.update(&GuardRules { services: [tcp(service)].into(), ..GuardRules::default() }).unwrap();
+        guard.update(GuardRules { services: [tcp(service)].into(), ..GuardRules::default() }).unwrap();
         let channel = site.director.run(|| {
             let interface = datalink::interfaces().into_iter().find(|each| each.name == "front").unwrap();
             let config = Config { read_timeout: Some(Duration::from_millis(10)), ..Config::default() };
@@ -256,9 +256,9 @@ fn addresses_of_the_director_alone_are_not_forwarded() {
                 owned.set_nonblocking(true).unwrap();
                 assert_eq!(owned.recv_from(&mut [0; 8]).is_err(), guarded, "{scheme:?}");
             };
-            guard.update(&GuardRules::default()).unwrap();
+            guard.update(GuardRules::default()).unwrap();
             reaches(false);
-            guard.update(&GuardRules { owned: [owned.ip()].into(), ..GuardRules::default() }).unwrap();
+            guard.update(GuardRules { owned: [owned.ip()].into(), ..GuardRules::default() }).unwrap();
             reaches(true);
         }
         guard.close().unwrap();
@@ -278,12 +278,12 @@ fn replies_of_nated_real_servers_are_not_forwarded_but_reach_the_director() {
             let both = [guarded, fence];
             assert_eq!(arrived(&site.server, &both, &site.client, client, 10), both, "{scheme:?}");
             let exact = GuardRules { real_servers: [udp(guarded)].into(), ..GuardRules::default() };
-            guard.update(&exact).unwrap();
+            guard.update(exact.clone()).unwrap();
             assert_eq!(arrived(&site.server, &both, &site.client, client, 10), [fence], "{scheme:?}");
             assert_eq!(arrived(&site.server, &both, &site.director, director, 10), both, "{scheme:?}");
             assert_eq!(arrived(&site.server, &both, &site.director, director, 3000), both, "{scheme:?}");
             let wildcard = Endpoint { port: Port::ANY, ..udp(guarded) };
-            guard.update(&GuardRules { real_servers: [wildcard].into(), ..GuardRules::default() }).unwrap();
+            guard.update(GuardRules { real_servers: [wildcard].into(), ..GuardRules::default() }).unwrap();
             let inbox = site.client.run(move || bind(client));
             site.server.run(move || {
                 for source in both {
@@ -295,7 +295,7 @@ fn replies_of_nated_real_servers_are_not_forwarded_but_reach_the_director() {
             });
             inbox.set_nonblocking(true).unwrap();
             assert!(inbox.recv_from(&mut [0; 8]).is_err(), "{scheme:?}");
-            guard.update(&GuardRules::default()).unwrap();
+            guard.update(GuardRules::default()).unwrap();
         }
         guard.close().unwrap();
     }
@@ -358,10 +358,10 @@ fn fragments_and_icmp_errors_of_nated_real_servers_are_not_forwarded() {
                     fence.port(),
                 )
             };
-            guard.update(&GuardRules::default()).unwrap();
+            guard.update(GuardRules::default()).unwrap();
             // The complaint, and three fragments, of which only the first shows its ports or none does.
             assert_eq!(traffic().len(), 4, "{scheme:?}");
-            guard.update(&GuardRules { real_servers: [udp(guarded)].into(), ..GuardRules::default() }).unwrap();
+            guard.update(GuardRules { real_servers: [udp(guarded)].into(), ..GuardRules::default() }).unwrap();
             assert_eq!(traffic(), Vec::<String>::new(), "{scheme:?}");
         }
         guard.close().unwrap();
@@ -394,13 +394,13 @@ fn marks_are_followed_as_the_last_rule_that_matches_says() {
                 mark_services: [(family, 7)].into(),
                 ..GuardRules::default()
             };
-            guard.update(&rules).unwrap();
+            guard.update(rules.clone()).unwrap();
             let [below, first, last, above, other, by_link] =
                 [7999, 8000, 8999, 9001, 8080, 9000].map(|port| at(&format!("{vip}:{port}")));
             for (address, guarded) in [(first, true), (last, true), (above, false), (other, false), (by_link, true)] {
                 assert_eq!(answered(&site.client, address, below), !guarded, "{scheme:?} {address}");
             }
-            guard.update(&GuardRules::default()).unwrap();
+            guard.update(GuardRules::default()).unwrap();
             assert!(answered(&site.client, first, below), "{scheme:?}");
         }
         guard.close().unwrap();
@@ -414,7 +414,7 @@ fn links_come_and_go() {
         let links = site.links();
         let mut guard = site.director.run(move || Guard::open_as(&[scheme], []).unwrap());
         let [service, other] = [80, 81].map(|port| at(&format!("10.9.9.9:{port}")));
-        guard.update(&GuardRules { services: [tcp(service)].into(), ..GuardRules::default() }).unwrap();
+        guard.update(GuardRules { services: [tcp(service)].into(), ..GuardRules::default() }).unwrap();
         assert!(answered(&site.client, service, other), "{scheme:?}");
         guard.set_links(&links).unwrap();
         assert!(!answered(&site.client, service, other), "{scheme:?}");
@@ -450,7 +450,7 @@ fn frames_of_a_vlan_belong_to_another_interface() {
     }
     let mut guard = site.guard(Scheme::Ingress);
     let service = at("10.9.9.9:80");
-    guard.update(&GuardRules { services: [tcp(service)].into(), ..GuardRules::default() }).unwrap();
+    guard.update(GuardRules { services: [tcp(service)].into(), ..GuardRules::default() }).unwrap();
     let channel = site.client.run(|| {
         let interface = datalink::interfaces().into_iter().find(|each| each.name == "eth0").unwrap();
         datalink::channel(&interface, Config::default()).unwrap()
@@ -534,17 +534,17 @@ fn thousands_of_services_are_updated_by_difference() {
             rules.real_servers.insert(Endpoint { address, protocol: Protocol::TCP, port: Port(80) });
         }
     }
-    guard.update(&rules).unwrap();
+    guard.update(rules.clone()).unwrap();
     let elements = |set: &str| site.director.try_command("nft", &format!("list set netdev ulvs {set}")).unwrap();
     assert_eq!(elements("services4").matches(". tcp .").count(), 5000);
     assert_eq!(elements("replies4").matches(". tcp .").count(), 5000);
     rules.services.retain(|endpoint| endpoint.address != IpAddr::from([10, 77, 3, 3]));
     rules.services.insert(udp(at("10.77.3.3:53")));
-    guard.update(&rules).unwrap();
+    guard.update(rules.clone()).unwrap();
     let listed = elements("services4");
     assert_eq!(listed.matches(". tcp .").count(), 4999);
     assert!(listed.contains("10.77.3.3 . udp . 53"), "{listed}");
-    guard.update(&GuardRules::default()).unwrap();
+    guard.update(GuardRules::default()).unwrap();
     assert_eq!(elements("services4").matches(". tcp .").count(), 0);
     assert_eq!(elements("real_servers4").matches("172.20").count(), 0);
 }

@@ -25,7 +25,6 @@ use std::io;
 
 use crate::base::Mac;
 
-use super::af_xdp::selection::Selection;
 use super::error::PortError;
 use super::sys::geometry::{Geometry, RESERVE};
 use super::sys::ring::Ring;
@@ -57,7 +56,7 @@ pub struct PacketOptions {
     pub name: String,
     /// The kernel's index of it.
     pub interface: u32,
-    /// Slots for frames of up to [`lanes::SHORT_FRAME`] bytes; 0 where all frames share one ring.
+    /// Slots for frames of up to `lanes::SHORT_FRAME` bytes; 0 where all frames share one ring.
     pub short_slots: usize,
     /// Slots for longer frames, or all.
     pub slots: usize,
@@ -87,8 +86,6 @@ pub enum Reception {
 /// A change of what a packet port receives, made while it runs. Other ports need none of them.
 #[derive(Clone, Copy, Debug)]
 pub enum Adjustment<'a> {
-    /// Other frames than before by AF_XDP; of no effect on a port of another kind.
-    Selection(&'a Selection),
     /// Another filter in the place of the one there is.
     Filter(&'a Program),
     /// Another program for the whole fanout group; of no effect on a port that is in none.

@@ -114,7 +114,7 @@ impl PacketInput {
             Adjustment::Filter(program) => ("replacing the filter", self.replace_filters(program)),
             Adjustment::FanoutProgram(_) if self.groups.is_none() => return Ok(()),
             // The other half's.
-            Adjustment::Queueing(_) | Adjustment::Selection(_) => return Ok(()),
+            Adjustment::Queueing(_) => return Ok(()),
             Adjustment::FanoutProgram(program) => {
                 ("replacing the fanout program", all().try_for_each(|socket| socket.set_fanout_program(&program.0)))
             }

@@ -2,7 +2,7 @@
 //! assembler. Stricter than a processor: a load outside of the frame or the context is a panic, as the kernel
 //! would refuse a program that may come to one.
 
-use super::program::Program;
+use super::program::{Instruction, Program};
 
 /// What a program decides about a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,12 +15,16 @@ pub enum Action {
 const CONTEXT: u64 = 0x1000;
 const FRAME: u64 = 0x10_0000;
 const STACK_END: u64 = 0x9000;
+const STACK: usize = 512;
+/// Numbers that maps answered.
+const NUMBERS: u64 = 0x8000_0000;
 
-/// What the program decides about `frame`, which came by `queue`.
+/// What the program decides about `frame`, which came by `queue`. `look_up` is told a map and what was written on
+/// from where the key begins, and says what number the map has for it.
 ///
 /// # Panics
 /// The kernel would refuse the program.
-pub fn run(program: &Program, frame: &[u8], queue: u32) -> Action {
+pub fn run(program: &Program, frame: &[u8], queue: u32, look_up: impl Fn(u64, &[u8]) -> Option<u32>) -> Action {
     let code = &program.0;
     assert!(!code.is_empty() && code.len() <= 4096);
     let mut registers: [Option<u64>; 11] = [None; 11];
@@ -29,6 +33,8 @@ pub fn run(program: &Program, frame: &[u8], queue: u32) -> Action {
     let end = FRAME + frame.len() as u64;
     let context: Vec<u8> =
         [FRAME as u32, end as u32, 0, 1, queue, 0].into_iter().flat_map(|word: u32| word.to_ne_bytes()).collect();
+    let mut stack: [Option<u8>; STACK] = [None; STACK];
+    let mut numbers: Vec<u8> = Vec::new();
     let mut redirected = None;
     let mut next = 0;
     loop {
@@ -49,15 +55,11 @@ pub fn run(program: &Program, frame: &[u8], queue: u32) -> Action {
             }
             0x01 => {
                 assert_eq!(instruction.code & 0xe0, 0x60, "the load's mode");
-                let width = match instruction.code & 0x18 {
-                    0x00 => 4,
-                    0x08 => 2,
-                    0x10 => 1,
-                    _ => 8,
-                };
+                let width = width(instruction);
                 let base = registers[from].expect("a register is read before it is written");
                 let address = base.wrapping_add_signed(instruction.offset.into());
                 let (bytes, at) = match address {
+                    NUMBERS.. => (&numbers[..], address - NUMBERS),
                     FRAME.. => (frame, address - FRAME),
                     _ => (&context[..], address - CONTEXT),
                 };
@@ -69,6 +71,20 @@ pub fn run(program: &Program, frame: &[u8], queue: u32) -> Action {
                     whole[8 - width..].copy_from_slice(bytes);
                 }
                 registers[to] = Some(u64::from_ne_bytes(whole));
+            }
+            0x02 | 0x03 => {
+                assert_eq!(instruction.code & 0xe0, 0x60, "the store's mode");
+                let width = width(instruction);
+                let value = match instruction.code & 0x07 {
+                    0x02 => immediate,
+                    _ => registers[from].expect("a register is read before it is written"),
+                };
+                assert_eq!(instruction.to, 10, "stores are into the program's own memory");
+                let at = STACK.wrapping_add_signed(instruction.offset.into());
+                assert_eq!(at % width, 0, "the store's place");
+                let whole = value.to_ne_bytes();
+                let bytes = if cfg!(target_endian = "little") { &whole[..width] } else { &whole[8 - width..] };
+                stack[at..at + width].iter_mut().zip(bytes).for_each(|(place, &byte)| *place = Some(byte));
             }
             0x04 | 0x07 => {
                 let narrow = instruction.code & 0x07 == 0x04;
@@ -94,12 +110,25 @@ pub fn run(program: &Program, frame: &[u8], queue: u32) -> Action {
                         continue;
                     }
                     0x80 => {
-                        assert_eq!(instruction.number, 51, "the function called");
                         let argument = |number: usize| registers[number].expect("an argument is missing");
-                        assert_eq!(argument(3), 2, "what happens where there is no socket");
-                        redirected = Some(Action::Redirect { map: argument(1), queue: argument(2) });
+                        let answer = match instruction.number {
+                            1 => {
+                                let at = STACK - (STACK_END - argument(2)) as usize;
+                                let written: Vec<u8> = stack[at..].iter().map_while(|&byte| byte).collect();
+                                look_up(argument(1), &written).map_or(0, |number| {
+                                    numbers.extend(number.to_ne_bytes());
+                                    NUMBERS + numbers.len() as u64 - 4
+                                })
+                            }
+                            51 => {
+                                assert_eq!(argument(3), 2, "what happens where there is no socket");
+                                redirected = Some(Action::Redirect { map: argument(1), queue: argument(2) });
+                                4
+                            }
+                            other => panic!("function {other}"),
+                        };
                         registers[1..=5].fill(None);
-                        registers[0] = Some(4);
+                        registers[0] = Some(answer);
                         continue;
                     }
                     0x90 => {
@@ -127,5 +156,15 @@ pub fn run(program: &Program, frame: &[u8], queue: u32) -> Action {
             }
             other => panic!("class {other}"),
         }
+    }
+}
+
+/// How many bytes a load or a store takes.
+fn width(instruction: Instruction) -> usize {
+    match instruction.code & 0x18 {
+        0x00 => 4,
+        0x08 => 2,
+        0x10 => 1,
+        _ => 8,
     }
 }

@@ -12,27 +12,29 @@
 //!
 //! The kernel's generic mode is used, with copies, whatever the driver has: on the links that this was measured
 //! on it is the faster one. The program is attached by a BPF link (Linux 5.9), so that it goes with the
-//! process however that ends. Descriptors say nothing of offloads; see [`checksum`]. Nor do they tell of a VLAN
+//! process however that ends. Descriptors say nothing of offloads; see `checksum`. Nor do they tell of a VLAN
 //! tag that was taken out of the frame: links that VLAN links stand on are not for this port. Mirrors
 //! `Documentation/networking/af_xdp.rst`.
 
 mod checksum;
+pub mod entries;
 #[cfg(test)]
 mod interpreter;
 pub mod program;
 pub(super) mod receive;
 pub mod selection;
+pub mod selector;
 
 use std::io;
+use std::sync::Arc;
 
 use super::af_packet::chunks::Chunks;
 use super::af_packet::transmit::PacketOutput;
 use super::af_packet::{self, PacketOptions};
 use super::error::PortError;
-use super::sys::bpf::{SocketMap, XdpProgram};
 use super::sys::xdp::{Step, XdpSocket};
 use receive::XdpInput;
-use selection::Selection;
+use selector::Chooser;
 
 /// Chunks of each queue's socket where nothing else is said: 2 MiB.
 pub const CHUNKS: u32 = 1024;
@@ -44,15 +46,15 @@ const MOST_QUEUES: u32 = 64;
 pub struct XdpOptions {
     /// The packet port beside it; it is in no fanout group.
     pub packet: PacketOptions,
-    pub selection: Selection,
+    pub chooser: Arc<Chooser>,
     /// Frames that each queue's socket holds; rounded up to a power of two.
     pub chunks: u32,
 }
 
 impl XdpOptions {
     /// The usual options beside that packet port.
-    pub fn new(packet: PacketOptions, selection: Selection) -> XdpOptions {
-        XdpOptions { packet, selection, chunks: CHUNKS }
+    pub fn new(packet: PacketOptions, chooser: Arc<Chooser>) -> XdpOptions {
+        XdpOptions { packet, chooser, chunks: CHUNKS }
     }
 }
 
@@ -62,20 +64,19 @@ pub(super) fn open(options: &XdpOptions) -> Result<(XdpInput, PacketOutput), Por
     let at = |step| move |source| PortError::Step { step, link: options.packet.name.clone(), source };
     // The packet ring is there before any frame is taken from it.
     let (packet, mut output) = af_packet::open(&PacketOptions { send_chunks: 0, ..options.packet.clone() })?;
-    let map = SocketMap::new(MOST_QUEUES).map_err(|source| bpf_error(options, "making a map of sockets", source))?;
     let mut sockets = open_sockets(options)?;
     // The queue is taken: the sending socket shares it.
     output.set_chunks(sockets.first_mut().and_then(|socket| socket.sender().ok()).map(Chunks::new));
     for (queue, socket) in (0..).zip(&sockets) {
-        map.lead(queue, socket).map_err(at("leading frames to an AF_XDP socket"))?;
+        options.chooser.sockets.lead(queue, socket).map_err(at("leading frames to an AF_XDP socket"))?;
     }
-    let program = load(&options.selection, &map).map_err(|source| bpf_error(options, "loading a program", source))?;
-    let attachment = program.attach(options.packet.interface).map_err(|source| match source.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST) => PortError::XdpOccupied { link: link(), source },
-        Some(libc::EINVAL) => PortError::XdpLinks { link: link(), source },
-        _ => bpf_error(options, "attaching a program", source),
-    })?;
-    Ok((XdpInput::new(link(), attachment, map, sockets, packet), output))
+    let attachment =
+        options.chooser.program.attach(options.packet.interface).map_err(|source| match source.raw_os_error() {
+            Some(libc::EBUSY | libc::EEXIST) => PortError::XdpOccupied { link: link(), source },
+            Some(libc::EINVAL) => PortError::XdpLinks { link: link(), source },
+            _ => bpf_error(&options.packet.name, "attaching a program", source),
+        })?;
+    Ok((XdpInput::new(attachment, sockets, packet), output))
 }
 
 /// A socket for each queue of the link.
@@ -95,17 +96,8 @@ fn open_sockets(options: &XdpOptions) -> Result<Vec<XdpSocket>, PortError> {
     Ok(sockets)
 }
 
-/// Loads the program for `selection`; where there are too many addresses, what comes to the link's own one
-/// stays with the packet ring.
-fn load(selection: &Selection, map: &SocketMap) -> io::Result<XdpProgram> {
-    use std::os::fd::AsRawFd;
-    let map = map.as_raw_fd();
-    let program = selection.program(map).or_else(|_| selection.virtual_alone().program(map));
-    XdpProgram::load(&program.map_err(|error| io::Error::new(io::ErrorKind::ArgumentListTooLong, error))?.bytes())
-}
-
-fn bpf_error(options: &XdpOptions, step: &'static str, source: io::Error) -> PortError {
-    let link = options.packet.name.clone();
+fn bpf_error(link: &str, step: &'static str, source: io::Error) -> PortError {
+    let link = link.to_owned();
     match source.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => PortError::XdpNotPermitted { link, source },
         Some(libc::ENOSYS) => PortError::XdpMissing { link, source },

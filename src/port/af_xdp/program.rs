@@ -12,6 +12,8 @@ pub const LIMIT: usize = libc::BPF_MAXINSNS as usize;
 
 const CLASS_LOAD: u8 = libc::BPF_LD as u8;
 const CLASS_LOAD_INDEXED: u8 = libc::BPF_LDX as u8;
+const CLASS_STORE: u8 = libc::BPF_ST as u8;
+const CLASS_STORE_INDEXED: u8 = libc::BPF_STX as u8;
 const CLASS_JUMP: u8 = libc::BPF_JMP as u8;
 /// Jumps that look at the lower half of a register.
 const CLASS_JUMP_32: u8 = 0x06;
@@ -76,7 +78,12 @@ pub struct ProgramTooLong(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Register(pub u8);
 
-/// How many bytes a load takes.
+impl Register {
+    /// Points behind the program's own 512 bytes of memory; read only.
+    pub const STACK_END: Register = Register(10);
+}
+
+/// How many bytes a load or store takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Width {
     Word = libc::BPF_W as isize,
@@ -125,6 +132,16 @@ impl Assembler {
         self.push(CLASS_LOAD_INDEXED | MODE_MEMORY | width as u8, to, base, offset, 0);
     }
 
+    /// The bytes at `base` plus `offset` := the lowest ones of `from`, in memory order.
+    pub fn store(&mut self, width: Width, base: Register, offset: i16, from: Register) {
+        self.push(CLASS_STORE_INDEXED | MODE_MEMORY | width as u8, base, from, offset, 0);
+    }
+
+    /// The bytes at `base` plus `offset` := `number`, in memory order.
+    pub fn store_number(&mut self, width: Width, base: Register, offset: i16, number: i32) {
+        self.push(CLASS_STORE | MODE_MEMORY | width as u8, base, Register(0), offset, number);
+    }
+
     /// `to` := `from`.
     pub fn copy(&mut self, to: Register, from: Register) {
         self.push(CLASS_ALU_64 | MOVE | BY_REGISTER, to, from, 0, 0);
@@ -169,6 +186,12 @@ impl Assembler {
     pub fn branch_register(&mut self, test: Test, register: Register, other: Register, target: Label) {
         self.jumps.push((self.instructions.len(), target));
         self.push(CLASS_JUMP | test as u8 | BY_REGISTER, register, other, 0, 0);
+    }
+
+    /// Goes on at `target` where `register` is no address: what a map that has no such entry answers.
+    pub fn branch_missing(&mut self, register: Register, target: Label) {
+        self.jumps.push((self.instructions.len(), target));
+        self.push(CLASS_JUMP | Test::Equal as u8, register, Register(0), 0, 0);
     }
 
     pub fn jump(&mut self, target: Label) {

@@ -8,20 +8,17 @@ use crate::port::af_packet::receive::PacketInput;
 use crate::port::counters::{Counters, PortDrop};
 use crate::port::error::PortError;
 use crate::port::event::PortEvent;
-use crate::port::sys::bpf::{Attachment, SocketMap};
+use crate::port::sys::bpf::Attachment;
 use crate::port::sys::xdp::{Lost, XdpSocket};
 use crate::wire::{Frame, Offload};
 
 use super::checksum::completion;
-use super::selection::Selection;
 
 /// The receiving half of an AF_XDP port.
 #[derive(Debug)]
 pub(in crate::port) struct XdpInput {
     // In this order: the program is gone before what it leads to is.
-    /// Nothing where a selection could not be put in force: better none than one that is out of date.
-    attachment: Option<Attachment>,
-    map: SocketMap,
+    _attachment: Attachment,
     queues: Vec<Queue>,
     packet: PacketInput,
     /// Where each frame that was handed out lies. A frame keeps its index when more come.
@@ -30,7 +27,6 @@ pub(in crate::port) struct XdpInput {
     ring_held: usize,
     /// Which source is asked first, so that none can keep the others waiting.
     first: usize,
-    name: String,
 }
 
 /// One queue's socket.
@@ -50,16 +46,10 @@ enum Place {
 }
 
 impl XdpInput {
-    pub fn new(
-        name: String,
-        attachment: Attachment,
-        map: SocketMap,
-        sockets: Vec<XdpSocket>,
-        packet: PacketInput,
-    ) -> XdpInput {
+    pub fn new(attachment: Attachment, sockets: Vec<XdpSocket>, packet: PacketInput) -> XdpInput {
         let queue = |socket| Queue { socket, lost: Lost::default(), losing: false };
         let queues = sockets.into_iter().map(queue).collect();
-        XdpInput { attachment: Some(attachment), map, queues, packet, places: Vec::new(), ring_held: 0, first: 0, name }
+        XdpInput { _attachment: attachment, queues, packet, places: Vec::new(), ring_held: 0, first: 0 }
     }
 
     /// One of each source.
@@ -159,23 +149,7 @@ impl XdpInput {
 
     /// Changes what the port receives, while it goes on receiving.
     pub fn adjust(&mut self, adjustment: &Adjustment<'_>) -> Result<(), PortError> {
-        match adjustment {
-            Adjustment::Selection(selection) => self.select(selection),
-            _ => self.packet.adjust(adjustment),
-        }
-    }
-
-    fn select(&mut self, selection: &Selection) -> Result<(), PortError> {
-        let Some(attachment) = &self.attachment else { return Ok(()) };
-        let program = super::load(selection, &self.map);
-        program.and_then(|program| attachment.replace(&program)).map_err(|source| {
-            self.attachment = None;
-            PortError::Step {
-                step: "replacing the XDP program, which is detached now,",
-                link: self.name.clone(),
-                source,
-            }
-        })
+        self.packet.adjust(adjustment)
     }
 
     pub fn examine(&mut self, counters: &mut Counters) -> Option<PortEvent> {

@@ -12,6 +12,8 @@
 //! everything else (ARP, ND, ICMP, TCP, fragments, …) ──────► passed: the packet ring has it
 //! ```
 //!
+//! The program is the same for every selection, which it finds in maps ([`super::entries`]).
+//!
 //! TCP stays with the packet ring because its super-frames do: by two ways a small segment overtakes the
 //! super-frame before it, which the receiver takes for a loss. (Bulk transfer fell to a tenth.)
 //!
@@ -26,6 +28,7 @@ use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::ip::{v4, v6};
 use crate::wire::transport::udp;
 
+use super::entries::{ADDRESS, COUNT, FROM, MAPPED, STATION, TO, VIRTUAL};
 use super::program::{Assembler, Label, Program, ProgramTooLong, Register, Test, Width};
 
 /// Longest frame that is taken: what a chunk of [`CHUNK`](crate::port::sys::xdp::CHUNK) bytes holds beside
@@ -36,6 +39,8 @@ pub const LONGEST: usize = crate::port::sys::xdp::ROOM;
 pub(super) const PASS: i32 = 2;
 /// Number of the kernel's function bpf_redirect_map.
 pub(super) const REDIRECT_MAP: i32 = 51;
+/// Number of bpf_map_lookup_elem.
+pub(super) const LOOK_UP: i32 = 1;
 
 /// Fields of `struct xdp_md`.
 pub(super) mod context {
@@ -48,8 +53,7 @@ const RESULT: Register = Register(0);
 const FIRST_ARGUMENT: Register = Register(1);
 const SECOND_ARGUMENT: Register = Register(2);
 const THIRD_ARGUMENT: Register = Register(3);
-/// Four registers that hold what is compared.
-const WORDS: [Register; 4] = [Register(2), Register(3), Register(4), Register(5)];
+const STACK: Register = Register::STACK_END;
 const SCRATCH: Register = Register(9);
 /// Outlive everything: the context, the frame's first byte, the byte after its last.
 const CONTEXT: Register = Register(6);
@@ -58,6 +62,15 @@ const END: Register = Register(8);
 
 const KIND: i16 = 12;
 const IP: i16 = ETHERNET_LENGTH as i16;
+/// Lengths of what is loaded and stored.
+const HALF: i16 = 2;
+const WORD: i16 = 4;
+
+/// Where keys are written: that of a station, that of an address, and before it the length that makes it a prefix.
+const STATION_KEY: i16 = -(STATION as i16);
+const ADDRESS_KEY: i16 = STATION_KEY - ADDRESS as i16;
+const PREFIX_KEY: i16 = ADDRESS_KEY - COUNT as i16;
+
 /// Version 4 and a header of five words.
 const PLAIN_IPV4: u32 = 0x45;
 
@@ -111,161 +124,140 @@ const IPV6: Layout = Layout {
     transport: IP + v6::LENGTH as i16,
 };
 
-impl Selection {
-    /// The program for it; `map` is the descriptor of the map that leads to the link's sockets, by queue.
-    ///
-    /// # Errors
-    /// There are more addresses than fit into one, some hundreds; leave out those at the link's own address.
-    pub fn program(&self, map: i32) -> Result<Program, ProgramTooLong> {
-        let mut assembler = Assembler::default();
-        let code = &mut assembler;
-        let [ipv6, take, pass] = std::array::from_fn(|_| code.label());
-        if self.is_empty() {
-            // The kernel refuses instructions that nothing leads to.
-            code.set(RESULT, PASS);
-            code.exit();
-            return assembler.finish();
-        }
-        code.copy(CONTEXT, FIRST_ARGUMENT);
-        code.load(Width::Word, FRAME, CONTEXT, context::DATA);
-        code.load(Width::Word, END, CONTEXT, context::DATA_END);
-        self.ends_within(code, IPV4.least, pass);
-        code.copy(SCRATCH, FRAME);
-        code.add(SCRATCH, LONGEST as i32 + 1);
-        code.branch_register(Test::AtMost, SCRATCH, END, pass);
-        code.load(Width::Half, SCRATCH, FRAME, KIND);
-        code.branch(Test::Equal, SCRATCH, half(EtherType::IPV6.0.to_be_bytes()), ipv6);
-        code.branch(Test::Different, SCRATCH, half(EtherType::IPV4.0.to_be_bytes()), pass);
-        code.load(Width::Byte, SCRATCH, FRAME, IP + v4::VERSION_IHL as i16);
-        code.branch(Test::Different, SCRATCH, PLAIN_IPV4, pass);
-        code.load(Width::Half, SCRATCH, FRAME, IP + v4::FLAGS_OFFSET.start as i16);
-        let piece = v4::MORE_FRAGMENTS | v4::OFFSET_MASK;
-        code.branch(Test::AnyBit, SCRATCH, half(piece.to_be_bytes()), pass);
-        self.family(code, &IPV4, take, pass);
-        code.place(ipv6);
-        self.ends_within(code, IPV6.least, pass);
-        self.family(code, &IPV6, take, pass);
-
-        code.place(take);
-        code.load(Width::Word, SECOND_ARGUMENT, CONTEXT, context::QUEUE);
-        code.load_map(FIRST_ARGUMENT, map);
-        // What happens to a frame of a queue that has no socket.
-        code.set(THIRD_ARGUMENT, PASS);
-        code.call(REDIRECT_MAP);
-        code.exit();
-        code.place(pass);
-        code.set(RESULT, PASS);
-        code.exit();
-        assembler.finish()
-    }
-
-    /// Whether nothing is taken.
-    pub fn is_empty(&self) -> bool {
-        let at_own = |family| self.takes_at_own(family);
-        self.virtual_macs.is_empty() && !at_own(Family::V4) && !at_own(Family::V6)
-    }
-
-    /// Whether frames of `family` to the link's own address are taken.
-    fn takes_at_own(&self, family: Family) -> bool {
-        let all_is_host = self.host.iter().any(|prefix| prefix.family() == family && prefix.length == 0);
-        !all_is_host && self.to.iter().chain(&self.from).any(|address| Family::of(address) == family)
-    }
-
-    /// The same without what is taken at the link's own address.
-    pub fn virtual_alone(&self) -> Selection {
-        Selection { virtual_macs: self.virtual_macs.clone(), own: self.own, ..Selection::default() }
-    }
-
-    /// Goes to `pass` where fewer than `length` bytes are in one piece.
-    fn ends_within(&self, code: &mut Assembler, length: i32, pass: Label) {
-        code.copy(SCRATCH, FRAME);
-        code.add(SCRATCH, length);
-        code.branch_register(Test::Above, SCRATCH, END, pass);
-    }
-
-    /// Goes to `take` or to `pass` with a frame of that family.
-    fn family(&self, code: &mut Assembler, layout: &Layout, take: Label, pass: Label) {
-        // The packet lies whole in the frame, in one piece.
-        code.load(Width::Half, SCRATCH, FRAME, layout.length);
-        code.from_network_order(SCRATCH);
-        code.branch(Test::Above, SCRATCH, LONGEST as u32, pass);
-        code.add(SCRATCH, layout.before);
-        code.add_register(SCRATCH, FRAME);
-        code.branch_register(Test::Above, SCRATCH, END, pass);
-        code.load(Width::Byte, SCRATCH, FRAME, layout.protocol);
-        code.branch(Test::Different, SCRATCH, Protocol::UDP.0.into(), pass);
-        code.load(Width::Half, SCRATCH, FRAME, layout.transport + udp::CHECKSUM as i16);
-        code.branch(Test::Equal, SCRATCH, 0, pass);
-
-        code.load(Width::Half, WORDS[0], FRAME, 0);
-        code.load(Width::Word, WORDS[1], FRAME, 2);
-        for &mac in &self.virtual_macs {
-            let next = code.label();
-            is_mac(code, mac, next);
-            code.jump(take);
-            code.place(next);
-        }
-        if self.takes_at_own(layout.family) {
-            let of_family = |address: &&IpAddr| Family::of(address) == layout.family;
-            is_mac(code, self.own, pass);
-            load_address(code, layout, layout.destination);
-            let host = self.host.iter().filter(|prefix| prefix.family() == layout.family);
-            host.for_each(|&prefix| on_address(code, prefix, pass));
-            self.to.iter().filter(of_family).for_each(|&address| on_address(code, Prefix::host(address), take));
-            load_address(code, layout, layout.source);
-            self.from.iter().filter(of_family).for_each(|&address| on_address(code, Prefix::host(address), take));
-        }
-        code.jump(pass);
-    }
+/// Descriptors of the maps that the program looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Maps {
+    /// Leads to the link's sockets, by queue.
+    pub sockets: i32,
+    /// As [`Contents`](super::entries::Contents) says.
+    pub stations: i32,
+    pub addresses: i32,
+    pub host: i32,
 }
 
-/// Goes to `missing` where the destination, which was loaded, is another one.
-fn is_mac(code: &mut Assembler, mac: Mac, missing: Label) {
-    let Mac([a, b, c, d, e, f]) = mac;
-    code.branch(Test::Different, WORDS[1], word([c, d, e, f]), missing);
-    code.branch(Test::Different, WORDS[0], half([a, b]), missing);
+/// The program that takes what the maps say.
+///
+/// # Errors
+/// It is longer than every kernel takes, which it is not.
+pub fn program(maps: Maps) -> Result<Program, ProgramTooLong> {
+    let mut assembler = Assembler::default();
+    let code = &mut assembler;
+    let [ipv6, take, pass] = std::array::from_fn(|_| code.label());
+    code.copy(CONTEXT, FIRST_ARGUMENT);
+    code.load(Width::Word, FRAME, CONTEXT, context::DATA);
+    code.load(Width::Word, END, CONTEXT, context::DATA_END);
+    ends_within(code, IPV4.least, pass);
+    code.copy(SCRATCH, FRAME);
+    code.add(SCRATCH, LONGEST as i32 + 1);
+    code.branch_register(Test::AtMost, SCRATCH, END, pass);
+    code.load(Width::Half, SCRATCH, FRAME, KIND);
+    code.branch(Test::Equal, SCRATCH, half(EtherType::IPV6.0.to_be_bytes()), ipv6);
+    code.branch(Test::Different, SCRATCH, half(EtherType::IPV4.0.to_be_bytes()), pass);
+    code.load(Width::Byte, SCRATCH, FRAME, IP + v4::VERSION_IHL as i16);
+    code.branch(Test::Different, SCRATCH, PLAIN_IPV4, pass);
+    code.load(Width::Half, SCRATCH, FRAME, IP + v4::FLAGS_OFFSET.start as i16);
+    let piece = v4::MORE_FRAGMENTS | v4::OFFSET_MASK;
+    code.branch(Test::AnyBit, SCRATCH, half(piece.to_be_bytes()), pass);
+    family(code, &IPV4, maps, take, pass);
+    code.place(ipv6);
+    ends_within(code, IPV6.least, pass);
+    family(code, &IPV6, maps, take, pass);
+
+    code.place(take);
+    code.load(Width::Word, SECOND_ARGUMENT, CONTEXT, context::QUEUE);
+    code.load_map(FIRST_ARGUMENT, maps.sockets);
+    // What happens to a frame of a queue that has no socket.
+    code.set(THIRD_ARGUMENT, PASS);
+    code.call(REDIRECT_MAP);
+    code.exit();
+    code.place(pass);
+    code.set(RESULT, PASS);
+    code.exit();
+    assembler.finish()
 }
 
-/// Loads the address at `place`.
-fn load_address(code: &mut Assembler, layout: &Layout, place: i16) {
-    let words = match layout.family {
-        Family::V4 => 1,
-        Family::V6 => 4,
+/// Goes to `pass` where fewer than `length` bytes are in one piece.
+fn ends_within(code: &mut Assembler, length: i32, pass: Label) {
+    code.copy(SCRATCH, FRAME);
+    code.add(SCRATCH, length);
+    code.branch_register(Test::Above, SCRATCH, END, pass);
+}
+
+/// Goes to `take` or to `pass` with a frame of that family.
+fn family(code: &mut Assembler, layout: &Layout, maps: Maps, take: Label, pass: Label) {
+    // The packet lies whole in the frame, in one piece.
+    code.load(Width::Half, SCRATCH, FRAME, layout.length);
+    code.from_network_order(SCRATCH);
+    code.branch(Test::Above, SCRATCH, LONGEST as u32, pass);
+    code.add(SCRATCH, layout.before);
+    code.add_register(SCRATCH, FRAME);
+    code.branch_register(Test::Above, SCRATCH, END, pass);
+    code.load(Width::Byte, SCRATCH, FRAME, layout.protocol);
+    code.branch(Test::Different, SCRATCH, Protocol::UDP.0.into(), pass);
+    code.load(Width::Half, SCRATCH, FRAME, layout.transport + udp::CHECKSUM as i16);
+    code.branch(Test::Equal, SCRATCH, 0, pass);
+
+    // Whose station it came to.
+    code.load(Width::Word, SCRATCH, FRAME, 0);
+    code.store(Width::Word, STACK, STATION_KEY, SCRATCH);
+    code.load(Width::Half, SCRATCH, FRAME, WORD);
+    code.store(Width::Half, STACK, STATION_KEY + WORD, SCRATCH);
+    code.store_number(Width::Half, STACK, STATION_KEY + WORD + HALF, 0);
+    look_up(code, maps.stations, STATION_KEY);
+    code.branch_missing(RESULT, pass);
+    code.load(Width::Word, SCRATCH, RESULT, 0);
+    code.branch(Test::Equal, SCRATCH, VIRTUAL, take);
+
+    // At the link's own one: by where it comes from, and where it goes.
+    let [to, known] = std::array::from_fn(|_| code.label());
+    write_address(code, layout, layout.source);
+    is_address(code, maps, FROM, to);
+    write_address(code, layout, layout.destination);
+    code.jump(known);
+    code.place(to);
+    write_address(code, layout, layout.destination);
+    is_address(code, maps, TO, pass);
+    code.place(known);
+    code.store_number(Width::Word, STACK, PREFIX_KEY, ADDRESS as i32 * 8);
+    look_up(code, maps.host, PREFIX_KEY);
+    code.branch_missing(RESULT, take);
+    code.jump(pass);
+}
+
+/// Writes the address at `place` of the frame as the maps have it.
+fn write_address(code: &mut Assembler, layout: &Layout, place: i16) {
+    let words: [i16; 4] = std::array::from_fn(|word| ADDRESS_KEY + word as i16 * WORD);
+    let (before, own) = match layout.family {
+        Family::V4 => words.split_at(MAPPED.len()),
+        Family::V6 => words.split_at(0),
     };
-    for (register, at) in WORDS.into_iter().zip((place..).step_by(4)).take(words) {
-        code.load(Width::Word, register, FRAME, at);
+    for (&word, number) in before.iter().zip(MAPPED) {
+        code.store_number(Width::Word, STACK, word, number.to_be() as i32);
+    }
+    for (&word, at) in own.iter().zip((place..).step_by(WORD as usize)) {
+        code.load(Width::Word, SCRATCH, FRAME, at);
+        code.store(Width::Word, STACK, word, SCRATCH);
     }
 }
 
-/// Goes to `found` where the address that was loaded lies in `prefix`, which is not everything.
-fn on_address(code: &mut Assembler, prefix: Prefix, found: Label) {
-    let octets: Vec<u8> = match prefix.address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    };
-    let next = code.label();
-    let words = octets.chunks_exact(4).map(|octets| [octets[0], octets[1], octets[2], octets[3]]);
-    for ((register, octets), before) in WORDS.into_iter().zip(words).zip((0u32..).step_by(32)) {
-        let bits = u32::from(prefix.length).saturating_sub(before).min(32);
-        let Some(mask) = u32::MAX.checked_shl(32 - bits).filter(|_| bits > 0) else { break };
-        let mask = mask.to_be_bytes();
-        if bits == 32 {
-            code.branch(Test::Different, register, word(octets), next);
-            continue;
-        }
-        code.copy(SCRATCH, register);
-        code.mask(SCRATCH, word(mask));
-        code.branch(Test::Different, SCRATCH, word(octets) & word(mask), next);
-    }
-    code.jump(found);
-    code.place(next);
+/// Goes to `other` unless packets that way by the address that was written are taken.
+fn is_address(code: &mut Assembler, maps: Maps, way: u32, other: Label) {
+    look_up(code, maps.addresses, ADDRESS_KEY);
+    code.branch_missing(RESULT, other);
+    code.load(Width::Word, SCRATCH, RESULT, 0);
+    code.mask(SCRATCH, way);
+    code.branch(Test::Equal, SCRATCH, 0, other);
 }
 
-/// Four bytes of a frame as a load finds them.
-fn word(bytes: [u8; 4]) -> u32 {
-    u32::from_ne_bytes(bytes)
+/// `RESULT` := where the number lies that the key written at `key` stands for, if for any.
+fn look_up(code: &mut Assembler, map: i32, key: i16) {
+    code.load_map(FIRST_ARGUMENT, map);
+    code.copy(SECOND_ARGUMENT, STACK);
+    code.add(SECOND_ARGUMENT, key.into());
+    code.call(LOOK_UP);
 }
 
+/// Two bytes of a frame as a load finds them.
 fn half(bytes: [u8; 2]) -> u32 {
     u16::from_ne_bytes(bytes).into()
 }

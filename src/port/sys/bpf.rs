@@ -9,12 +9,16 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE: libc::c_int = 2;
+const MAP_DELETE: libc::c_int = 3;
 const PROGRAM_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
-const LINK_UPDATE: libc::c_int = 29;
 
 const PROGRAM_XDP: u32 = 6;
 const MAP_OF_SOCKETS: u32 = 17;
+const HASH_MAP: u32 = 1;
+const PREFIX_MAP: u32 = 11;
+/// Memory is taken for each entry, not for all that may come (BPF_F_NO_PREALLOC).
+const AS_NEEDED: u32 = 1;
 const ATTACH_XDP: u32 = 37;
 /// The program sees long frames by their beginning (BPF_F_XDP_HAS_FRAGS, Linux 5.18): without it the kernel copies
 /// each super-frame into one piece, for which it needs that much memory in one piece.
@@ -32,42 +36,14 @@ pub struct SocketMap(OwnedFd);
 impl SocketMap {
     /// A map for the queues below `queues`.
     pub fn new(queues: u32) -> io::Result<SocketMap> {
-        #[repr(C)]
-        struct Attributes {
-            kind: u32,
-            key_size: u32,
-            value_size: u32,
-            entries: u32,
-            flags: u32,
-        }
-        let attributes = Attributes { kind: MAP_OF_SOCKETS, key_size: 4, value_size: 4, entries: queues, flags: 0 };
-        // SAFETY: the command reads numbers alone.
-        let map = unsafe { call(MAP_CREATE, &attributes) }?;
-        // SAFETY: the kernel has just made this descriptor for us alone.
-        Ok(SocketMap(unsafe { OwnedFd::from_raw_fd(map) }))
+        new_map(MAP_OF_SOCKETS, 4, queues, 0).map(SocketMap)
     }
 
     /// Leads the frames of `queue` to `socket`, which is bound to it.
     pub fn lead(&self, queue: u32, socket: &impl AsRawFd) -> io::Result<()> {
-        #[repr(C)]
-        struct Attributes {
-            map: u32,
-            padding: u32,
-            key: u64,
-            value: u64,
-            flags: u64,
-        }
-        let value = socket.as_raw_fd();
-        let attributes = Attributes {
-            map: self.0.as_raw_fd() as u32,
-            padding: 0,
-            key: std::ptr::from_ref(&queue) as u64,
-            value: std::ptr::from_ref(&value) as u64,
-            flags: 0,
-        };
-        // SAFETY: key and value point at four bytes each, as the map was made for, which outlive the call
-        // and are only read.
-        unsafe { call(MAP_UPDATE, &attributes) }.map(drop)
+        let (queue, socket) = (queue.to_ne_bytes(), socket.as_raw_fd().to_ne_bytes());
+        // SAFETY: key and value have four bytes each, as the map was made for.
+        unsafe { change_map(MAP_UPDATE, self.0.as_raw_fd(), queue.as_ptr(), socket.as_ptr()) }
     }
 }
 
@@ -75,6 +51,93 @@ impl AsRawFd for SocketMap {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+}
+
+/// How a [`NumberMap`] finds an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matching {
+    /// By the same key.
+    Exact,
+    /// By the longest prefix that the key looked up begins with. A key is the number of bits that count, four
+    /// bytes in the machine's order, and those bits.
+    Prefix,
+}
+
+/// A map from keys of so many bytes to numbers, which a program looks up.
+#[derive(Debug)]
+pub struct NumberMap<const KEY: usize>(OwnedFd);
+
+impl<const KEY: usize> NumberMap<KEY> {
+    /// A map for up to `entries` entries.
+    ///
+    /// # Errors
+    /// The process may not, or there is no memory.
+    pub fn new(matching: Matching, entries: u32) -> io::Result<NumberMap<KEY>> {
+        let kind = match matching {
+            Matching::Exact => HASH_MAP,
+            Matching::Prefix => PREFIX_MAP,
+        };
+        new_map(kind, KEY as u32, entries, AS_NEEDED).map(NumberMap)
+    }
+
+    /// Has `key` stand for `number`, whatever it stood for before.
+    ///
+    /// # Errors
+    /// The map is full, or there is no memory.
+    pub fn set(&self, key: &[u8; KEY], number: u32) -> io::Result<()> {
+        // SAFETY: the map was made for keys of `KEY` bytes and values of four.
+        unsafe { change_map(MAP_UPDATE, self.0.as_raw_fd(), key.as_ptr(), std::ptr::from_ref(&number).cast()) }
+    }
+
+    /// Takes out what `key` stands for.
+    ///
+    /// # Errors
+    /// There is no such entry.
+    pub fn remove(&self, key: &[u8; KEY]) -> io::Result<()> {
+        // SAFETY: the map was made for keys of `KEY` bytes; the command reads no value.
+        unsafe { change_map(MAP_DELETE, self.0.as_raw_fd(), key.as_ptr(), std::ptr::null()) }
+    }
+}
+
+impl<const KEY: usize> AsRawFd for NumberMap<KEY> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// A map with values of four bytes.
+fn new_map(kind: u32, key_size: u32, entries: u32, flags: u32) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        kind: u32,
+        key_size: u32,
+        value_size: u32,
+        entries: u32,
+        flags: u32,
+    }
+    // SAFETY: the command reads numbers alone.
+    let map = unsafe { call(MAP_CREATE, &Attributes { kind, key_size, value_size: 4, entries, flags }) }?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(map) })
+}
+
+/// Changes one entry of a map.
+///
+/// # Safety
+/// `key` points at as many bytes as the map's keys have, and `value` at as many as its values, where the command
+/// reads one.
+unsafe fn change_map(command: libc::c_int, map: RawFd, key: *const u8, value: *const u8) -> io::Result<()> {
+    #[repr(C)]
+    struct Attributes {
+        map: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let attributes = Attributes { map: map as u32, padding: 0, key: key as u64, value: value as u64, flags: 0 };
+    // SAFETY: key and value are as the caller promises; both outlive the call and are only read.
+    unsafe { call(command, &attributes) }.map(drop)
 }
 
 /// A program that the kernel has taken.
@@ -142,24 +205,7 @@ impl XdpProgram {
 
 /// A program at a link; it leaves the link when this is dropped.
 #[derive(Debug)]
-pub struct Attachment(OwnedFd);
-
-impl Attachment {
-    /// Puts another program in the place of the one there is, in one step.
-    pub fn replace(&self, program: &XdpProgram) -> io::Result<()> {
-        #[repr(C)]
-        struct Attributes {
-            link: u32,
-            program: u32,
-            flags: u32,
-            old_program: u32,
-        }
-        let program = program.0.as_raw_fd() as u32;
-        let attributes = Attributes { link: self.0.as_raw_fd() as u32, program, flags: 0, old_program: 0 };
-        // SAFETY: the command reads numbers alone.
-        unsafe { call(LINK_UPDATE, &attributes) }.map(drop)
-    }
-}
+pub struct Attachment(#[allow(dead_code, reason = "it is closed in time, and nothing else")] OwnedFd);
 
 /// One bpf(2) call.
 ///

@@ -1,12 +1,16 @@
 //! AF_XDP ports over a veth pair.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
+use std::sync::Arc;
 
 use super::lab::*;
 use crate::base::{LinkId, Mac};
 use crate::port::af_xdp::CHUNKS;
-use crate::port::sys::bpf::{SocketMap, XdpProgram};
-use crate::port::{Adjustment, Held, Port, PortDrop, PortError, PortEvent, Ports, Selection, XdpOptions};
+use crate::port::af_xdp::program::{Assembler, Register};
+use crate::port::af_xdp::selector::Chooser;
+use crate::port::sys::bpf::XdpProgram;
+use crate::port::{Held, Port, PortDrop, PortError, PortEvent, Ports, Selection, Selector, XdpOptions};
 use crate::wire::offload::Completion;
 use crate::wire::segment::{Unfinished, complete};
 use crate::wire::{EtherType, LinkHeader, Offload};
@@ -20,15 +24,17 @@ fn to_right() -> Selection {
     Selection { virtual_macs: vec![MAC_B], ..Selection::default() }
 }
 
-fn right() -> XdpOptions {
-    XdpOptions::new(options("right"), to_right())
+fn right(chooser: Arc<Chooser>) -> XdpOptions {
+    XdpOptions::new(options("right"), chooser)
 }
 
-/// Opens an AF_XDP port; nothing where that is not permitted. The kernel takes a moment to set a queue free.
-fn open(options: &XdpOptions) -> Option<Port> {
+/// Opens an AF_XDP port on `right`, and what changes what it takes; nothing where that is not permitted. The
+/// kernel takes a moment to set a queue free.
+fn open(chunks: u32) -> Option<(Port, Selector)> {
     for _ in 0..2000 {
-        match Port::xdp(options) {
-            Ok(port) => return Some(port),
+        let port = |selector: &Selector| Port::xdp(&XdpOptions { chunks, ..right(selector.chooser()) });
+        match Selector::new("right", &to_right()).and_then(|selector| Ok((port(&selector)?, selector))) {
+            Ok(both) => return Some(both),
             Err(PortError::XdpBusy { .. }) => await_up("left"),
             Err(
                 error @ (PortError::XdpNotPermitted { .. }
@@ -48,12 +54,18 @@ fn open(options: &XdpOptions) -> Option<Port> {
 /// A packet port on `left` (A), an AF_XDP port on `right` (B), and a packet port there that sees what was not
 /// taken (C); nothing where that is not permitted.
 fn three_ports(chunks: u32) -> Option<Ports> {
+    Some(changeable_ports(chunks)?.0)
+}
+
+/// The same, and what changes what B takes.
+fn changeable_ports(chunks: u32) -> Option<(Ports, Selector)> {
     veth_pair();
     let mut ports = Ports::new();
-    ports.insert(B, open(&XdpOptions { chunks, ..right() })?);
+    let (port, selector) = open(chunks)?;
+    ports.insert(B, port);
     ports.insert(C, Port::packet(&options("right")).unwrap());
     ports.insert(A, Port::packet(&options("left")).unwrap());
-    Some(ports)
+    Some((ports, selector))
 }
 
 #[track_caller]
@@ -194,8 +206,8 @@ fn what_finds_no_chunk_is_counted() {
 #[test]
 fn what_is_selected_can_change() {
     in_namespace(|| {
-        let Some(mut ports) = three_ports(CHUNKS) else { return };
-        let server = std::net::IpAddr::from([10, 0, 0, 1]);
+        let Some((mut ports, mut selector)) = changeable_ports(CHUNKS) else { return };
+        let server = IpAddr::from([10, 0, 0, 1]);
         let own = Selection { own: MAC_B, from: vec![server], ..Selection::default() };
         for (selection, taken) in [
             (Selection::default(), false),
@@ -204,7 +216,7 @@ fn what_is_selected_can_change() {
             (to_right(), true),
             (Selection { host: vec!["10.0.0.0/30".parse().unwrap()], ..own }, false),
         ] {
-            ports.adjust(B, &Adjustment::Selection(&selection)).unwrap();
+            selector.select(&selection).unwrap();
             send(&mut ports, &[plain(33)]);
             assert_eq!(arrived(&mut ports, B, 1), [udp_packet(33)]);
             if taken {
@@ -214,28 +226,19 @@ fn what_is_selected_can_change() {
             }
             ports.flush();
         }
-        // More than a program holds: what is certain is still taken.
-        let many = (0..4000u16).map(|number| [10, 9, number.to_be_bytes()[0], number.to_be_bytes()[1]].into());
-        let selection = Selection { from: many.collect(), ..to_right() };
-        ports.adjust(B, &Adjustment::Selection(&selection)).unwrap();
-        send(&mut ports, &[plain(33)]);
-        assert_eq!(arrived(&mut ports, B, 1), [udp_packet(33)]);
-        assert_eq!(ports.ready(C, 1), 0);
-    });
-}
-
-#[test]
-fn the_kernel_takes_programs_as_long_as_they_may_be() {
-    in_namespace(|| {
-        let Ok(map) = SocketMap::new(1) else {
-            println!("not run: maps of sockets are not permitted");
-            return;
-        };
-        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&map);
-        let v6 = |number: u16| std::net::IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 1, number]);
-        let from = |count| Selection { from: (0..count).map(v6).collect(), ..to_right() };
-        let longest = (0..4000).rev().find_map(|count| from(count).program(descriptor).ok()).unwrap();
-        XdpProgram::load(&longest.bytes()).unwrap();
+        // One among thousands; and more than a map holds: what is certain is still taken.
+        let many = |count: u32| (0..count).map(|number| IpAddr::from(Ipv4Addr::from(0x0a00_0000 | number))).collect();
+        for (count, virtual_macs, taken) in
+            [(30_000, vec![], true), (70_000, vec![], false), (70_000, vec![MAC_B], true)]
+        {
+            selector
+                .select(&Selection { own: MAC_B, from: many(count), virtual_macs, ..Selection::default() })
+                .unwrap();
+            send(&mut ports, &[plain(33)]);
+            assert_eq!(arrived(&mut ports, B, 1), [udp_packet(33)]);
+            assert_eq!(ports.ready(C, 1), usize::from(!taken), "{count}");
+            ports.flush();
+        }
     });
 }
 
@@ -248,23 +251,26 @@ fn what_is_in_the_way_is_named_and_nothing_is_left_behind() {
             String::from_utf8_lossy(&output.stdout).contains("xdp")
         };
         assert!(program());
-        let busy = Port::xdp(&right()).map(drop).unwrap_err();
+        let chooser = || Selector::new("right", &Selection::default()).unwrap().chooser();
+        let busy = Port::xdp(&right(chooser())).map(drop).unwrap_err();
         assert!(matches!(busy, PortError::XdpBusy { .. }), "{busy}");
         drop(ports);
         assert!(!program(), "the program outlived its port");
 
-        let map = SocketMap::new(1).unwrap();
-        let nothing = Selection::default().program(std::os::fd::AsRawFd::as_raw_fd(&map)).unwrap();
-        let attachment = XdpProgram::load(&nothing.bytes()).unwrap().attach(options("right").interface).unwrap();
+        let mut nothing = Assembler::default();
+        nothing.set(Register(0), 2);
+        nothing.exit();
+        let nothing = XdpProgram::load(&nothing.finish().unwrap().bytes()).unwrap();
+        let attachment = nothing.attach(options("right").interface).unwrap();
         let occupied = loop {
-            match Port::xdp(&right()).map(drop).unwrap_err() {
+            match Port::xdp(&right(chooser())).map(drop).unwrap_err() {
                 PortError::XdpBusy { .. } => await_up("left"),
                 error => break error,
             }
         };
         assert!(matches!(occupied, PortError::XdpOccupied { .. }), "{occupied}");
         drop(attachment);
-        open(&right()).unwrap();
+        open(CHUNKS).unwrap();
     });
 }
 

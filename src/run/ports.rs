@@ -1,0 +1,208 @@
+//! The ports on the links that are served: which are open, and what each receives.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use crate::base::LinkId;
+use crate::host::network::View;
+use crate::host::posture::Forwarding;
+use crate::port::af_packet::fanout::{Coverage, FlowHash, FlowKey, Role as LinkRole, Steering};
+use crate::port::af_packet::filter::{LinkFilter, solicited_node};
+use crate::port::af_packet::program::Program;
+use crate::port::{Fanout, FanoutGroup, PacketOptions, Queueing, Reception, Selection};
+use crate::table::Link;
+use crate::worker::{Message, Way};
+
+use super::addresses::Addresses;
+use super::options::Options;
+use super::workers::Workers;
+use super::xdp::{Ground, XdpPorts};
+
+/// Every link's port.
+pub struct LinkPorts {
+    /// The links with open ports.
+    open: BTreeSet<LinkId>,
+    /// Links whose port could not be opened: complained about once.
+    refused: BTreeSet<LinkId>,
+    /// Somebody else may be watching what leaves.
+    watched: bool,
+    /// How several workers share the clients; nothing for a single one.
+    pub steering: Option<FlowHash>,
+    /// The links whose small frames come by AF_XDP.
+    pub xdp: XdpPorts,
+    /// The real servers that are masqueraded, where that matters.
+    masqueraded: BTreeSet<IpAddr>,
+}
+
+impl LinkPorts {
+    pub fn new(options: &Options, seed: u64) -> LinkPorts {
+        let several = NonZeroU32::new(options.workers.into()).filter(|workers| workers.get() > 1);
+        LinkPorts {
+            open: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            watched: true,
+            steering: several.map(|workers| FlowHash { workers, key: FlowKey::Address, seed: seed as u32 }),
+            xdp: XdpPorts::new(options),
+            masqueraded: BTreeSet::new(),
+        }
+    }
+
+    pub fn are_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// The links with open ports.
+    pub fn links<'a>(&'a self, view: &'a View) -> impl Iterator<Item = &'a Link> {
+        self.open.iter().filter_map(|&id| view.network.link(id))
+    }
+
+    /// Notes whether somebody else watches; whether that is new.
+    pub fn note_watched(&mut self, watched: bool) -> bool {
+        std::mem::replace(&mut self.watched, watched) != watched
+    }
+
+    /// Opens a port on every served link that has none, and closes those of links that went.
+    pub fn open(&mut self, workers: &Workers, view: &View, addresses: &Addresses) -> Vec<(String, io::Error)> {
+        let served: BTreeSet<LinkId> = view.served.iter().copied().collect();
+        for &id in self.open.difference(&served) {
+            workers.tell(|| Message::Close { link: id });
+        }
+        self.open.retain(|id| served.contains(id));
+        self.refused.retain(|id| served.contains(id));
+        self.xdp.retain(|id| served.contains(&id));
+        let mut errors = Vec::new();
+        for id in view.served.clone() {
+            let Some(link) = view.network.link(id).cloned() else { continue };
+            if !link.up || self.open.contains(&id) || self.refused.contains(&id) {
+                continue;
+            }
+            let outcome = self.open_port(workers, view, addresses, &link);
+            match outcome {
+                Ok(()) => {
+                    self.open.insert(id);
+                }
+                Err(error) => {
+                    self.refused.insert(id);
+                    errors.push((link.name.clone(), error));
+                }
+            }
+        }
+        errors
+    }
+
+    /// Opens a link's port in every worker. The kernel numbers the members of a fanout group in
+    /// the order of joining, so the workers come in theirs.
+    fn open_port(&mut self, workers: &Workers, view: &View, addresses: &Addresses, link: &Link) -> io::Result<()> {
+        if self.xdp.are_wanted() {
+            let selection = self.selection(view, addresses, link, workers.permission.forwarding);
+            let packet = self.packet_options(view, addresses, link, FanoutGroup::New);
+            if self.xdp.open(workers, link, &packet, selection)? {
+                return Ok(());
+            }
+        }
+        let mut group = FanoutGroup::New;
+        for worker in 0..workers.count() {
+            let way = Way::Packet(self.packet_options(view, addresses, link, group));
+            let joined = workers.open(worker, link.id, way)?.map_err(io::Error::other)?;
+            if let Some(number) = joined {
+                group = FanoutGroup::Join(number);
+            }
+        }
+        Ok(())
+    }
+
+    fn packet_options(&self, view: &View, addresses: &Addresses, link: &Link, group: FanoutGroup) -> PacketOptions {
+        let mut options = PacketOptions::new(&link.name, link.index);
+        options.reception = Reception::Promiscuous;
+        options.filter = Some(filter(addresses, link));
+        options.queueing = self.queueing(view, link.id);
+        options.fanout = self.steering_program(addresses).map(|program| Fanout { group, program });
+        options
+    }
+
+    /// Has the open ports receive what the owned addresses ask for.
+    pub fn adjust(&self, workers: &Workers, view: &View, addresses: &Addresses) {
+        let steering = self.steering_program(addresses).map(Arc::new);
+        for link in self.links(view) {
+            let filter = Arc::new(filter(addresses, link));
+            let queueing = self.queueing(view, link.id);
+            let steering = &steering;
+            workers.tell(|| Message::Adjust {
+                link: link.id,
+                filter: filter.clone(),
+                steering: steering.clone(),
+                queueing,
+            });
+        }
+    }
+
+    /// Has the AF_XDP ports take what is certain to be the director's, and nothing else.
+    pub fn adjust_xdp(
+        &mut self,
+        view: &View,
+        addresses: &Addresses,
+        masqueraded: impl Iterator<Item = IpAddr>,
+        forwarding: Forwarding,
+    ) {
+        if !self.xdp.are_wanted() {
+            return;
+        }
+        self.masqueraded = masqueraded.collect();
+        let mut xdp = std::mem::take(&mut self.xdp);
+        xdp.adjust(&view.network, |link| self.selection(view, addresses, link, forwarding));
+        self.xdp = xdp;
+    }
+
+    /// Where the queueing discipline holds nothing back, frames may pass by it; but whoever watches the
+    /// link would not see them.
+    fn queueing(&self, view: &View, link: LinkId) -> Queueing {
+        if view.queueless.contains(&link) && !self.watched { Queueing::BypassPlain } else { Queueing::Discipline }
+    }
+
+    /// Which of a link's frames AF_XDP takes.
+    fn selection(&self, view: &View, addresses: &Addresses, link: &Link, forwarding: Forwarding) -> Selection {
+        if view.carriers.contains(&link.id) {
+            return Selection::default();
+        }
+        let ground = Ground {
+            network: &view.network,
+            virtual_mac: addresses.virtual_mac_in_use(),
+            owned: &addresses.owned,
+            masqueraded: &self.masqueraded,
+            forwarding,
+        };
+        ground.selection(link)
+    }
+
+    /// How several workers share a link's frames: a client's always fall to the same one, and so
+    /// do the replies to it.
+    fn steering_program(&self, addresses: &Addresses) -> Option<Program> {
+        let hash = self.steering?;
+        let (program, coverage) = Steering::new(hash, LinkRole::Both, &addresses.virtual_prefixes).program();
+        if coverage == Coverage::RequestsOnly {
+            log::warn!(
+                "too many virtual addresses for several workers: replies may miss their connection; use --workers 1"
+            );
+        }
+        Some(program)
+    }
+}
+
+/// What a link's ports let through: frames to its own address and the virtual one, and
+/// neighbour discovery for what is owned.
+fn filter(addresses: &Addresses, link: &Link) -> Program {
+    let groups = addresses
+        .owned
+        .iter()
+        .filter(|entry| entry.address.is_ipv6())
+        .map(|entry| solicited_node(entry.address.into()));
+    let mut filter = LinkFilter { addresses: vec![link.mac], groups: groups.collect() };
+    filter.addresses.extend(addresses.virtual_mac);
+    filter.groups.sort_unstable();
+    filter.groups.dedup();
+    // With more groups than a filter holds, everything is let through and looked at.
+    filter.program().unwrap_or_else(|_| Program::everything())
+}

@@ -1,0 +1,96 @@
+//! The TUN device as the one way in (`--tun`): its port, and what leads packets into it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+
+use crate::base::{LinkId, Mac, Prefix};
+use crate::host::guard::Endpoint;
+use crate::host::tunway::{Side, TunWay};
+use crate::port::TunOptions;
+use crate::table::network::LinkLayer;
+use crate::table::{Link, Network};
+use crate::worker::Way;
+
+use super::local_servers::Wanted;
+use super::workers::Workers;
+
+/// The one link there is when packets come by a TUN device.
+const LINK: LinkId = LinkId(0);
+
+/// The device.
+pub struct TunEntry {
+    pub name: String,
+    /// The routes and rules that lead packets into it.
+    way: Option<TunWay>,
+    /// Whether some real servers on this host are masqueraded; nothing where there are none.
+    local: Option<bool>,
+}
+
+impl TunEntry {
+    pub fn new(name: &str) -> TunEntry {
+        TunEntry { name: name.to_owned(), way: None, local: None }
+    }
+
+    /// Opens the device in every worker. Nothing is led into it so far.
+    ///
+    /// # Errors
+    /// Why that cannot be.
+    pub fn open(&mut self, workers: &Workers) -> io::Result<()> {
+        for worker in 0..workers.count() {
+            let way = Way::Tun(TunOptions::new(&self.name));
+            workers.open(worker, LINK, way)?.map_err(io::Error::other)?;
+        }
+        self.way = Some(TunWay::open(&self.name, Side::Transit).map_err(io::Error::other)?);
+        Ok(())
+    }
+
+    /// Has the kernel lead the packets to `led` into the device, and what real servers answer.
+    pub fn lead(&mut self, led: &HashSet<Prefix>, real_servers: &BTreeSet<Endpoint>) {
+        if let Some(way) = &mut self.way
+            && let Err(error) = way.update(led, real_servers)
+        {
+            log::error!("{error}");
+        }
+    }
+
+    /// Serves the real servers that are this host itself; whether that changed anything.
+    pub fn keep_local_servers(&mut self, wanted: &Wanted) -> bool {
+        let local = (!wanted.is_empty()).then_some(!wanted.masqueraded.is_empty());
+        std::mem::replace(&mut self.local, local) != local
+    }
+
+    /// The network as engines see it: all of it behind the device.
+    pub fn through(&self, network: &Network) -> Network {
+        let link = self.link(network);
+        let mut through = network.through(link.clone());
+        if let Some(answers) = self.local {
+            through.set_host(link, answers);
+        }
+        through
+    }
+
+    /// Takes away what leads into the device.
+    pub fn leave(&mut self) {
+        if let Some(way) = self.way.take()
+            && let Err(error) = way.close()
+        {
+            log::warn!("{error}");
+        }
+    }
+
+    /// The device as a link, with what the kernel says of it.
+    fn link(&self, network: &Network) -> Link {
+        let known = network.links().iter().find(|link| link.name == self.name);
+        Link {
+            id: LINK,
+            index: known.map_or(0, |link| link.index),
+            name: self.name.clone(),
+            layer: LinkLayer::Ip,
+            mac: Mac::default(),
+            virtual_mac: None,
+            mtu: known.map_or(1500, |link| link.mtu),
+            up: true,
+            addresses: Vec::new(),
+        }
+    }
+}
