@@ -32,7 +32,7 @@ fn engine(criterion: &mut Criterion) {
         let mut flows = Shuffle::new();
         let mut begun = 0;
         group.bench_function(id, |bencher| {
-            let world = made.get_or_insert_with(|| World::new(case, FRESH));
+            let world = made.get_or_insert_with(|| World::new(case, if case.connections > 0 { 0 } else { FRESH }));
             bencher.iter_custom(|iterations| {
                 let batches = iterations.div_ceil(BATCH as u64);
                 let mut passed = Duration::ZERO;

@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use etherparse::PacketBuilder;
 use ulvs::base::{LinkId, Mac, Port, Prefix, Protocol, Tick};
-use ulvs::engine::conn::Chain;
-use ulvs::engine::{Config, Engine, HostStack, Verdict};
+use ulvs::engine::{Config, Engine, Foreseen, HostStack, Verdict};
 use ulvs::host::prefer_huge_pages;
 use ulvs::table::network::LinkLayer;
 use ulvs::table::{
@@ -81,7 +80,7 @@ pub struct World {
     case: Case,
     template: Vec<u8>,
     buffers: Vec<Vec<u8>>,
-    chains: Vec<Chain>,
+    foreseen: Vec<Option<Foreseen>>,
     link: LinkId,
 }
 
@@ -102,7 +101,7 @@ impl World {
             case,
             template: Vec::new(),
             buffers: vec![vec![0; 2048]; BATCH],
-            chains: Vec::with_capacity(BATCH),
+            foreseen: Vec::with_capacity(BATCH),
             link: LinkId(0),
         };
         world.configure();
@@ -196,15 +195,17 @@ impl World {
     /// it by its name.
     #[inline(never)]
     pub fn handle_batch(&mut self) {
+        self.foreseen.clear();
         if self.engine.is_worth_fetching() {
-            self.chains.clear();
             for buffer in &mut self.buffers {
-                self.chains.extend(self.engine.chain_of(&frame(buffer, &self.template, self.link)));
+                self.foreseen.push(self.engine.foresee(&frame(buffer, &self.template, self.link)));
             }
-            self.engine.fetch(&self.chains);
+            self.engine.fetch(&self.foreseen);
         }
-        for buffer in &mut self.buffers {
-            black_box(self.engine.handle(self.now, &mut frame(buffer, &self.template, self.link)));
+        for (place, buffer) in self.buffers.iter_mut().enumerate() {
+            let mut frame = frame(buffer, &self.template, self.link);
+            let foreseen = self.foreseen.get(place).and_then(Option::as_ref);
+            black_box(self.engine.handle_foreseen(self.now, &mut frame, foreseen));
         }
     }
 
