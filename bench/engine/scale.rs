@@ -171,8 +171,10 @@ fn lookup() -> Outcome {
         let mut shuffle = Shuffle::new();
         let start = cpu()?;
         for _ in 0..PACKETS / BATCH as u32 {
-            world.handle_batch(std::array::from_fn(|_| shuffle.next(connections)));
+            world.make_batch(std::array::from_fn(|_| shuffle.next(connections)));
+            world.handle_batch();
         }
+        // Making the packets included.
         let nanoseconds = (cpu()? - start).as_nanos() as f64 / f64::from(PACKETS);
         found.push(json!({ "connections": connections, "resident_bytes": grown, "packet_ns": nanoseconds }));
     }

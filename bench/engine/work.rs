@@ -26,14 +26,13 @@ fn main() -> ExitCode {
     let case = world::Case { connections: case.connections.min(10_000), ..*case };
     let mut world = World::new(case, 1 << 20);
     let mut shuffle = Shuffle::new();
-    if case.kind == Kind::Syn {
-        for packet in 0..packets {
-            std::hint::black_box(world.handle(packet));
+    for batch in 0..packets / BATCH as u32 {
+        if case.kind == Kind::Syn {
+            world.make_batch(std::array::from_fn(|place| batch * BATCH as u32 + place as u32));
+        } else {
+            world.make_batch(std::array::from_fn(|_| shuffle.next(case.connections)));
         }
-    } else {
-        for _ in 0..packets / BATCH as u32 {
-            world.handle_batch(std::array::from_fn(|_| shuffle.next(case.connections)));
-        }
+        world.handle_batch();
     }
     ExitCode::SUCCESS
 }

@@ -120,6 +120,15 @@ impl Address {
         self.0 == [0; 4]
     }
 
+    /// Whether it is the same address, where both are of this family: for IPv4, one word is compared.
+    #[inline(always)]
+    pub fn is_same(self, other: Address, family: Family) -> bool {
+        match family {
+            Family::V4 => self.0[0] == other.0[0],
+            Family::V6 => self == other,
+        }
+    }
+
     /// The address with all but its first `length` bits cleared.
     pub fn masked(self, family: Family, length: u8) -> Address {
         let mut words = self.words();

@@ -7,37 +7,70 @@
 //! packet is its own; whatever it is not sure of (options, fragments, marks, first segments,
 //! helpers, tunnels, packets that do not fit their link) goes the long way untouched. A test
 //! plays everything that fuzzing makes both ways and compares.
+//!
+//! Where connections are many, a batch is gone through twice, and no header is read twice:
+//!
+//! ```text
+//! foresee each packet ─► fetch: chains, entries, second entries ─► handle each with what was foreseen
+//! ```
 
-use crate::base::{Address, Family, Port, Protocol, Tick};
+mod edit;
+
+use crate::base::{Address, ConnectionId, Family, Port, Protocol, Tick};
 use crate::table::network::LinkLayer;
-use crate::table::{ForwardingMethod, Network, NextHop, RouteKind};
-use crate::wire::checksum::{Checksum, Sum};
+use crate::table::{ForwardingMethod, Network, RouteKind};
+use crate::wire::checksum::Sum;
 use crate::wire::ip::{End, v4, v6};
 use crate::wire::transport::{TcpFlags, tcp, udp};
 use crate::wire::{EtherType, Frame, LinkHeader, offload::Segmentation};
 
 use super::Engine;
-use super::app::is_watched;
+use super::app::WATCHED;
 use super::classify::is_multicast;
-use super::conn::{Chain, ConnFlags, Connection, TupleKey};
+use super::conn::{Chain, ConnFlags, Connection};
 use super::services::Services;
 use super::track::Sender;
 use super::verdict::{Egress, Verdict};
+use edit::Edit;
 
 /// What of a plain packet's headers the short way needs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Plain {
-    protocol: Protocol,
     source: Address,
     destination: Address,
     source_port: Port,
     destination_port: Port,
-    /// Length of the IP header, which has nothing after it but the transport header.
-    header: usize,
-    /// Of the whole IP packet.
-    length: usize,
+    protocol: Protocol,
     /// The flags of a TCP segment.
     flags: TcpFlags,
+    /// Of the whole IP packet.
+    length: u32,
+}
+
+impl Plain {
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.length as usize
+    }
+}
+
+/// Length of the IP header, which has nothing after it but the transport header.
+#[inline(always)]
+fn header_length(family: Family) -> usize {
+    match family {
+        Family::V4 => v4::LENGTH,
+        Family::V6 => v6::LENGTH,
+    }
+}
+
+/// A plain packet as it was seen ahead of its turn: whose it may be, and where its connection is
+/// looked for. It holds until networks, services or the packet's bytes change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    plain: Plain,
+    family: Family,
+    class: Class,
+    chain: Chain,
 }
 
 /// Whom an address belongs to, for a packet that goes there.
@@ -123,7 +156,12 @@ fn class_of(services: &Services, network: &Network, family: Family, address: Add
 impl Engine {
     /// Handles a packet of a known connection; `None`, and nothing changed, where it takes more.
     #[inline(always)]
-    pub(super) fn handle_known(&mut self, now: Tick, frame: &mut Frame) -> Option<Verdict> {
+    pub(super) fn handle_known(
+        &mut self,
+        now: Tick,
+        frame: &mut Frame,
+        foreseen: Option<&Foreseen>,
+    ) -> Option<Verdict> {
         #[cfg(any(test, fuzzing))]
         if self.long_way_only {
             return None;
@@ -131,53 +169,61 @@ impl Engine {
         if !self.marks.is_empty() || self.settings.nat_icmp_send != 0 {
             return None;
         }
+        let seen_now;
+        let Foreseen { plain, family, class, chain } = match foreseen {
+            Some(foreseen) => {
+                debug_assert_eq!(Some(*foreseen), self.foresee(frame), "what was foreseen is what comes");
+                foreseen
+            }
+            None => {
+                seen_now = self.foresee(frame)?;
+                &seen_now
+            }
+        };
         // Each family has code of its own.
+        match (family, class) {
+            (Family::V4, Class::Virtual) => self.request(now, frame, plain, Family::V4, *chain),
+            (Family::V4, _) => self.reply(now, frame, plain, Family::V4, *chain),
+            (Family::V6, Class::Virtual) => self.request(now, frame, plain, Family::V6, *chain),
+            (Family::V6, _) => self.reply(now, frame, plain, Family::V6, *chain),
+        }
+    }
+
+    /// Looks at a packet ahead of its turn; `None` where it is no plain one. To be asked for each
+    /// packet of a batch, while there are many connections: then all is fetched, and each packet
+    /// handled with what was foreseen of it.
+    #[inline]
+    pub fn foresee(&mut self, frame: &Frame) -> Option<Foreseen> {
         match self.family_taken(frame)? {
-            Family::V4 => {
-                let plain = plain4(frame.packet())?;
-                self.handle_plain(now, frame, &plain, Family::V4)
-            }
-            Family::V6 => {
-                let plain = plain6(frame.packet())?;
-                self.handle_plain(now, frame, &plain, Family::V6)
-            }
+            Family::V4 => self.place(plain4(frame.packet())?, Family::V4),
+            Family::V6 => self.place(plain6(frame.packet())?, Family::V6),
         }
     }
 
     #[inline(always)]
-    fn handle_plain(&mut self, now: Tick, frame: &mut Frame, plain: &Plain, family: Family) -> Option<Verdict> {
+    fn place(&mut self, plain: Plain, family: Family) -> Option<Foreseen> {
         // Packets of this host's own, and those that pretend to be.
         if self.network.may_be_local(family, plain.source) || self.network.has_policy(family) {
             return None;
         }
-        match self.classes.of(&self.services, &self.network, family, plain.destination) {
-            Class::Virtual => self.request(now, frame, plain, family),
-            Class::Transit => self.reply(now, frame, plain, family),
-            Class::Special => None,
-        }
-    }
-
-    /// The chain of connections that this packet will be looked for in, if it is a plain one: to be
-    /// asked for each packet of a batch, and then fetched for all, while there are many connections.
-    #[inline]
-    pub fn chain_of(&mut self, frame: &Frame) -> Option<Chain> {
-        let family = self.family_taken(frame)?;
-        let plain = match family {
-            Family::V4 => plain4(frame.packet())?,
-            Family::V6 => plain6(frame.packet())?,
-        };
-        let (client, port) = match self.classes.of(&self.services, &self.network, family, plain.destination) {
+        let class = self.classes.of(&self.services, &self.network, family, plain.destination);
+        let (client, port) = match class {
             Class::Virtual => (plain.source, plain.source_port),
             Class::Transit => (plain.destination, plain.destination_port),
             Class::Special => return None,
         };
-        Some(self.connections.chain_of(plain.protocol, client, port))
+        let chain = self.connections.chain_of(plain.protocol, client, port);
+        Some(Foreseen { plain, family, class, chain })
     }
 
     /// Has the memory fetch what handling a batch of packets will look at.
     #[inline]
-    pub fn fetch(&self, chains: &[Chain]) {
-        self.connections.fetch(chains);
+    pub fn fetch(&self, batch: &[Option<Foreseen>]) {
+        self.connections.fetch(batch.iter().flatten().map(|foreseen| {
+            let of_client = foreseen.class == Class::Virtual;
+            let plain = &foreseen.plain;
+            (foreseen.chain, if of_client { plain.source_port } else { plain.destination_port })
+        }));
     }
 
     /// Whether the connections are too many to lie in the processor's caches.
@@ -212,37 +258,39 @@ impl Engine {
     }
 
     #[inline(always)]
-    fn request(&mut self, now: Tick, frame: &mut Frame, plain: &Plain, family: Family) -> Option<Verdict> {
+    fn request(
+        &mut self,
+        now: Tick,
+        frame: &mut Frame,
+        plain: &Plain,
+        family: Family,
+        chain: Chain,
+    ) -> Option<Verdict> {
         // A first segment may begin its connection anew.
         if plain.flags.has(TcpFlags::SYN) || self.sync.leaves_packets {
             return None;
         }
-        let key = TupleKey {
-            family,
-            protocol: plain.protocol,
-            client: plain.source,
-            client_port: plain.source_port,
-            virtual_address: plain.destination,
-            virtual_port: plain.destination_port,
-        };
-        let id = self.connections.find(&key)?;
-        let connection = self.connections.get(id)?;
+        let client = (plain.source, plain.source_port);
+        let virtual_end = (plain.destination, plain.destination_port);
+        let (id, connection) = self.connections.find_in(chain, family, plain.protocol, client, virtual_end)?;
         let method = usual_method(connection)?;
         let end = (connection.destination_address, connection.destination_port);
         let destination = connection.destination;
-        if connection.destination_family != family || !self.services.destinations.get(destination?)?.available {
+        if connection.destination_family != family {
             return None;
         }
-        let hop = self.open_way(frame, plain, family, end.0)?;
-        if method == ForwardingMethod::DirectRouting && self.network.link(hop.link)?.layer == LinkLayer::Ip {
+        let egress = self.open_way(frame, plain, family, end.0)?;
+        if method == ForwardingMethod::DirectRouting && self.network.link(egress.link)?.layer == LinkLayer::Ip {
             return None;
         }
         let edit = match method {
             ForwardingMethod::DirectRouting => Edit::TimeToLive,
             _ => Edit::of(frame, plain, family, End::Destination, end)?,
         };
-        self.count_packet(destination, Sender::Client, plain.length);
-        self.follow(id, Sender::Client, &frame.packet()[plain.header..plain.length]);
+        if !self.count_packet(destination, Sender::Client, plain.length()) {
+            return None;
+        }
+        self.follow_plain(id, Sender::Client, frame, plain, family);
         edit.apply(frame, plain, family);
         let connection = self.connections.get_mut(id)?;
         connection.in_packets = connection.in_packets.wrapping_add(1);
@@ -251,37 +299,45 @@ impl Engine {
             self.tell(now, id, packets);
         }
         self.touch(now, id);
-        Some(Verdict::Transmit(Egress { link: hop.link, family, next_hop: hop.address }))
+        Some(Verdict::Transmit(egress))
     }
 
     #[inline(always)]
-    fn reply(&mut self, now: Tick, frame: &mut Frame, plain: &Plain, family: Family) -> Option<Verdict> {
+    fn reply(&mut self, now: Tick, frame: &mut Frame, plain: &Plain, family: Family, chain: Chain) -> Option<Verdict> {
         if !self.services.serves(family) {
             return None;
         }
         let server = (plain.source, plain.source_port);
         let client = (plain.destination, plain.destination_port);
-        let id = self.connections.find_reply(family, plain.protocol, server, client)?;
-        let connection = self.connections.get(id)?;
+        let (id, connection) = self.connections.find_reply_in(chain, family, plain.protocol, server, client)?;
         if usual_method(connection)? != ForwardingMethod::Masquerading {
             return None;
         }
         let end = (connection.virtual_address, connection.virtual_port);
         let destination = connection.destination;
-        let hop = self.open_way(frame, plain, family, plain.destination)?;
+        let egress = self.open_way(frame, plain, family, plain.destination)?;
         let edit = Edit::of(frame, plain, family, End::Source, end)?;
-        self.count_packet(destination, Sender::Server, plain.length);
-        self.follow(id, Sender::Server, &frame.packet()[plain.header..plain.length]);
+        self.count_packet(destination, Sender::Server, plain.length());
+        self.follow_plain(id, Sender::Server, frame, plain, family);
         edit.apply(frame, plain, family);
         self.touch(now, id);
-        Some(Verdict::Transmit(Egress { link: hop.link, family, next_hop: hop.address }))
+        Some(Verdict::Transmit(egress))
+    }
+
+    #[inline(always)]
+    fn follow_plain(&mut self, id: ConnectionId, sender: Sender, frame: &Frame, plain: &Plain, family: Family) {
+        match plain.protocol {
+            Protocol::UDP => self.follow_datagram(id, sender),
+            _ => self.follow(id, sender, &frame.packet()[header_length(family)..plain.length()]),
+        }
     }
 
     /// The way to `address`, if the packet fits it as it is.
     #[inline(always)]
-    fn open_way(&mut self, frame: &Frame, plain: &Plain, family: Family, address: Address) -> Option<NextHop> {
+    fn open_way(&mut self, frame: &Frame, plain: &Plain, family: Family, address: Address) -> Option<Egress> {
         let hop = self.routes.next_hop_by_address(&self.network, family, address)?;
-        (hop.kind == RouteKind::Unicast && wire_size(frame, plain) <= hop.mtu as usize).then_some(hop)
+        let is_open = hop.kind == RouteKind::Unicast && wire_size(frame, plain, family) <= hop.mtu as usize;
+        is_open.then_some(Egress { link: hop.link, family, next_hop: hop.address })
     }
 }
 
@@ -289,7 +345,7 @@ impl Engine {
 #[inline(always)]
 fn usual_method(connection: &Connection) -> Option<ForwardingMethod> {
     let flags = connection.flags;
-    if is_watched(flags) || flags.has(ConnFlags::ONE_PACKET) {
+    if flags.has(WATCHED | ConnFlags::ONE_PACKET) {
         return None;
     }
     match flags.method() {
@@ -300,16 +356,17 @@ fn usual_method(connection: &Connection) -> Option<ForwardingMethod> {
 
 /// The size of the packet on the wire: that of one segment, for a super-frame.
 #[inline(always)]
-fn wire_size(frame: &Frame, plain: &Plain) -> usize {
+fn wire_size(frame: &Frame, plain: &Plain, family: Family) -> usize {
+    let ip = header_length(family);
     match frame.offload.segmentation {
-        Segmentation::None => plain.length,
+        Segmentation::None => plain.length(),
         // Seldom enough that the header may be looked at again.
         Segmentation::Tcp4 { .. } | Segmentation::Tcp6 { .. } => {
-            let at = plain.header + tcp::DATA_OFFSET;
+            let at = ip + tcp::DATA_OFFSET;
             let header = frame.packet().get(at).map_or(tcp::LENGTH, |byte| usize::from(byte >> 4) * 4);
-            (plain.header + header + usize::from(frame.offload.segment_size)).min(plain.length)
+            (ip + header + usize::from(frame.offload.segment_size)).min(plain.length())
         }
-        _ => (plain.header + udp::LENGTH + usize::from(frame.offload.segment_size)).min(plain.length),
+        _ => (ip + udp::LENGTH + usize::from(frame.offload.segment_size)).min(plain.length()),
     }
 }
 
@@ -333,19 +390,9 @@ fn plain4(packet: &[u8]) -> Option<Plain> {
     if !usual {
         return None;
     }
-    transport(
-        packet,
-        Plain {
-            protocol: Protocol(header[v4::PROTOCOL]),
-            source: Address::v4([header[12], header[13], header[14], header[15]]),
-            destination: Address::v4([header[16], header[17], header[18], header[19]]),
-            source_port: Port::ANY,
-            destination_port: Port::ANY,
-            header: v4::LENGTH,
-            length,
-            flags: TcpFlags(0),
-        },
-    )
+    let source = Address::v4([header[12], header[13], header[14], header[15]]);
+    let destination = Address::v4([header[16], header[17], header[18], header[19]]);
+    transport(packet, Family::V4, length, Protocol(header[v4::PROTOCOL]), source, destination)
 }
 
 /// Takes apart an IPv6 packet without extension headers that may go on.
@@ -359,110 +406,38 @@ fn plain6(packet: &[u8]) -> Option<Plain> {
     if !usual {
         return None;
     }
-    transport(
-        packet,
-        Plain {
-            protocol: Protocol(header[v6::NEXT_HEADER]),
-            source,
-            destination: Address::read(Family::V6, &header[v6::DESTINATION])?,
-            source_port: Port::ANY,
-            destination_port: Port::ANY,
-            header: v6::LENGTH,
-            length,
-            flags: TcpFlags(0),
-        },
-    )
+    let destination = Address::read(Family::V6, &header[v6::DESTINATION])?;
+    transport(packet, Family::V6, length, Protocol(header[v6::NEXT_HEADER]), source, destination)
 }
 
 /// Adds what the transport header says; its length is known to be enough afterwards.
 #[inline(always)]
-fn transport(packet: &[u8], mut plain: Plain) -> Option<Plain> {
-    let segment = packet.get(plain.header..plain.length)?;
-    match plain.protocol {
-        Protocol::TCP => plain.flags = TcpFlags(segment.first_chunk::<{ tcp::LENGTH }>()?[tcp::FLAGS]),
+fn transport(
+    packet: &[u8],
+    family: Family,
+    length: usize,
+    protocol: Protocol,
+    source: Address,
+    destination: Address,
+) -> Option<Plain> {
+    let segment = packet.get(header_length(family)..length)?;
+    let flags = match protocol {
+        Protocol::TCP => TcpFlags(segment.first_chunk::<{ tcp::LENGTH }>()?[tcp::FLAGS]),
         Protocol::UDP => {
             segment.first_chunk::<{ udp::LENGTH }>()?;
+            TcpFlags(0)
         }
         _ => return None,
-    }
+    };
     let ports: &[u8; 4] = segment.first_chunk()?;
-    plain.source_port = Port(u16::from_be_bytes([ports[0], ports[1]]));
-    plain.destination_port = Port(u16::from_be_bytes([ports[2], ports[3]]));
-    Some(plain)
-}
-
-/// What is written into a packet besides the TTL.
-enum Edit {
-    TimeToLive,
-    Translate {
-        end: End,
-        address: Address,
-        port: Port,
-        /// What the addresses under both checksums change by.
-        change: Sum,
-        /// Where the transport's checksum lies, and what it becomes.
-        checksum: (usize, Checksum),
-    },
-}
-
-impl Edit {
-    /// Another address and port at one end; `None` where the checksum must be computed from the
-    /// whole packet.
-    #[inline(always)]
-    fn of(frame: &Frame, plain: &Plain, family: Family, end: End, new: (Address, Port)) -> Option<Edit> {
-        let (old, old_port) = match end {
-            End::Source => (plain.source, plain.source_port),
-            End::Destination => (plain.destination, plain.destination_port),
-        };
-        let at = plain.header + if plain.protocol == Protocol::TCP { tcp::CHECKSUM } else { udp::CHECKSUM };
-        let sum = Checksum::read(frame.packet(), at)?;
-        let change = match family {
-            // The other words are zero.
-            Family::V4 => Sum::ZERO.add_word(!old.raw()[0]).add_word(new.0.raw()[0]),
-            Family::V6 => Sum::ZERO.subtract_address(old).add_address(new.0),
-        };
-        let updated = if frame.offload.is_partial() {
-            // Holds the pseudo-header's sum alone: ports are summed later, by whoever finishes it.
-            sum.updated_partial(change)
-        } else {
-            let whole = sum.updated(change.subtract_number(old_port.0).add_number(new.1.0));
-            match plain.protocol {
-                Protocol::TCP => whole,
-                _ if sum.is_zero() => return None,
-                _ => whole.not_zero(),
-            }
-        };
-        Some(Edit::Translate { end, address: new.0, port: new.1, change, checksum: (at, updated) })
-    }
-
-    /// Edits the packet, whose padding is cut off.
-    #[inline(always)]
-    fn apply(self, frame: &mut Frame, plain: &Plain, family: Family) {
-        frame.truncate(plain.length);
-        let packet = frame.packet_mut();
-        let mut header_change = Sum::ZERO;
-        if let Edit::Translate { end, address, port, change, checksum: (at, checksum) } = self {
-            checksum.write(packet, at);
-            let port_at = plain.header + if end == End::Source { 0 } else { 2 };
-            packet[port_at..port_at + 2].copy_from_slice(&port.0.to_be_bytes());
-            match (family, end) {
-                (Family::V4, End::Source) => packet[v4::SOURCE].copy_from_slice(&address.octets4()),
-                (Family::V4, End::Destination) => packet[v4::DESTINATION].copy_from_slice(&address.octets4()),
-                (Family::V6, End::Source) => packet[v6::SOURCE].copy_from_slice(&address.octets16()),
-                (Family::V6, End::Destination) => packet[v6::DESTINATION].copy_from_slice(&address.octets16()),
-            }
-            header_change = change;
-        }
-        match family {
-            Family::V4 => {
-                // The TTL is the upper half of its word: one less.
-                packet[v4::TTL] -= 1;
-                let change = header_change.subtract_number(1 << 8);
-                if let Some(sum) = Checksum::read(packet, v4::CHECKSUM) {
-                    sum.updated(change).write(packet, v4::CHECKSUM);
-                }
-            }
-            Family::V6 => packet[v6::HOP_LIMIT] -= 1,
-        }
-    }
+    Some(Plain {
+        source,
+        destination,
+        source_port: Port(u16::from_be_bytes([ports[0], ports[1]])),
+        destination_port: Port(u16::from_be_bytes([ports[2], ports[3]])),
+        protocol,
+        flags,
+        // Of two bytes, with an IPv6 header at the most.
+        length: length as u32,
+    })
 }

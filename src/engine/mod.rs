@@ -64,6 +64,7 @@ use crate::wire::reassembly::{Limits, Reassembler};
 use crate::wire::{FragmentPart, Frame};
 
 pub use app::{SequenceData, Shift};
+pub use known::Foreseen;
 pub use outbox::{Outbound, Outbox};
 pub use verdict::{DropReason, Egress, PassReason, Verdict, VerdictCounts};
 pub use view::{ConnectionView, DestinationView, News, ServiceView};
@@ -187,16 +188,30 @@ impl Engine {
     /// Handles one frame. It is edited in place; the verdict says what to do with it, and the
     /// outbox holds what else is to be sent, in order.
     pub fn handle(&mut self, now: Tick, frame: &mut Frame) -> Verdict {
-        let verdict = match self.handle_known(now, frame) {
-            Some(verdict) => verdict,
+        self.handle_foreseen(now, frame, None)
+    }
+
+    /// The same for a frame that [`Engine::foresee`] was asked about, and what it said. Since then only
+    /// other frames may have been handled.
+    #[inline]
+    pub fn handle_foreseen(&mut self, now: Tick, frame: &mut Frame, foreseen: Option<&Foreseen>) -> Verdict {
+        match self.handle_known(now, frame, foreseen) {
+            Some(verdict) => {
+                self.counts.transmitted += 1;
+                verdict
+            }
             None => self.decide(now, frame),
-        };
-        self.counts.note(verdict);
-        verdict
+        }
     }
 
     #[inline(never)]
     fn decide(&mut self, now: Tick, frame: &mut Frame) -> Verdict {
+        let verdict = self.handle_unknown(now, frame);
+        self.counts.note(verdict);
+        verdict
+    }
+
+    fn handle_unknown(&mut self, now: Tick, frame: &mut Frame) -> Verdict {
         let seen = match self.classify(frame) {
             Ok(seen) => seen,
             Err(verdict) => return verdict,

@@ -46,15 +46,16 @@ impl RouteCache {
 
     /// As [`RouteCache::next_hop`], where the host has no rules: an address is all that entries differ in.
     #[inline(always)]
-    pub fn next_hop_by_address(&mut self, network: &Network, family: Family, address: Address) -> Option<NextHop> {
+    pub fn next_hop_by_address(&mut self, network: &Network, family: Family, address: Address) -> Option<&NextHop> {
         debug_assert!(!network.has_policy(family));
-        if let Some(known) = &self.slots[place(address)]
-            && known.flow.destination == address
-            && known.flow.family == family
-        {
-            return known.hop;
+        let place = place(address);
+        let is_known = self.slots[place]
+            .as_ref()
+            .is_some_and(|known| known.flow.destination.is_same(address, family) && known.flow.family == family);
+        if !is_known {
+            self.find(network, Flow::to(family, address));
         }
-        self.find(network, Flow::to(family, address))
+        self.slots[place].as_ref()?.hop.as_ref()
     }
 
     fn find(&mut self, network: &Network, flow: Flow) -> Option<NextHop> {

@@ -95,29 +95,56 @@ impl Destination {
     pub fn load(&self) -> u64 {
         (u64::from(self.active) << 8) + u64::from(self.inactive)
     }
+
+    /// See [`Destinations::share`].
+    fn share(&self) -> f64 {
+        if !self.usable() {
+            return f64::INFINITY;
+        }
+        match self.load() {
+            load if load < EXACT_LOADS && self.weight < EXACT_WEIGHTS => load as f64 / f64::from(self.weight),
+            _ => INEXACT,
+        }
+    }
 }
+
+/// Below these, shares that differ differ as rounded quotients too. Two of them, a/b and c/d, lie
+/// 1/(b·d) apart at the least, which is 1/(b·c) of the larger one: more than the 2⁻⁵² that numbers with
+/// 53 bits tell apart, where b·c is below 2⁵¹.
+const EXACT_LOADS: u64 = 1 << 35;
+const EXACT_WEIGHTS: u32 = 1 << 16;
+
+/// In the place of a share: it must be computed anew.
+const UNKNOWN: f64 = -1.0;
+/// In the place of a share: a quotient would not do.
+const INEXACT: f64 = -2.0;
 
 /// All destinations of an engine, by id.
 #[derive(Debug, Default)]
 pub struct Destinations {
     slots: Vec<Option<Destination>>,
+    /// What falls on each unit of their weights, by the same places: looking for the least touches
+    /// nothing else.
+    shares: Vec<f64>,
     free: Vec<DestinationId>,
 }
 
 impl Destinations {
     /// None, with memory set aside for `capacity` of them.
     pub fn with_capacity(capacity: usize) -> Destinations {
-        Destinations { slots: Vec::with_capacity(capacity), free: Vec::new() }
+        Destinations { slots: Vec::with_capacity(capacity), shares: Vec::with_capacity(capacity), free: Vec::new() }
     }
 
     pub fn insert(&mut self, destination: Destination) -> DestinationId {
         match self.free.pop() {
             Some(id) => {
                 self.slots[id.index()] = Some(destination);
+                self.shares[id.index()] = UNKNOWN;
                 id
             }
             None => {
                 self.slots.push(Some(destination));
+                self.shares.push(UNKNOWN);
                 DestinationId(self.slots.len() as u32 - 1)
             }
         }
@@ -136,7 +163,38 @@ impl Destinations {
 
     #[inline]
     pub fn get_mut(&mut self, id: DestinationId) -> Option<&mut Destination> {
+        // Whoever gets it may change its load.
+        *self.shares.get_mut(id.index())? = UNKNOWN;
         self.slots.get_mut(id.index())?.as_mut()
+    }
+
+    /// What is counted of a destination, configured or in the trash.
+    #[inline]
+    pub fn any_tally_mut(&mut self, id: DestinationId) -> Option<&mut Tally> {
+        self.slots.get_mut(id.index())?.as_mut().map(|destination| &mut destination.tally)
+    }
+
+    /// What is counted of a destination that is configured, and its service: for each packet.
+    #[inline]
+    pub fn tally_mut(&mut self, id: DestinationId) -> Option<(&mut Tally, ServiceId)> {
+        let destination = self.slots.get_mut(id.index())?.as_mut()?;
+        destination.available.then_some((&mut destination.tally, destination.service))
+    }
+
+    /// The load that falls on each unit of a destination's weight, rounded such that the order is
+    /// kept, and infinite where it may not be chosen; `None` where numbers are so large that rounding
+    /// would make different shares one.
+    #[inline]
+    pub fn share(&mut self, id: DestinationId) -> Option<f64> {
+        let share = *self.shares.get(id.index())?;
+        if share >= 0.0 { Some(share) } else { self.compute_share(id) }
+    }
+
+    #[cold]
+    fn compute_share(&mut self, id: DestinationId) -> Option<f64> {
+        let share = self.slots.get(id.index())?.as_ref().map_or(f64::INFINITY, Destination::share);
+        self.shares[id.index()] = share;
+        (share >= 0.0).then_some(share)
     }
 
     /// How many places there are, used or free.
@@ -147,7 +205,9 @@ impl Destinations {
     /// The destinations in the places of `range`, as far as there are any.
     pub fn range_mut(&mut self, range: std::ops::Range<usize>) -> impl Iterator<Item = &mut Destination> {
         let end = range.end.min(self.slots.len());
-        self.slots[range.start.min(end)..end].iter_mut().flatten()
+        let start = range.start.min(end);
+        self.shares[start..end].fill(UNKNOWN);
+        self.slots[start..end].iter_mut().flatten()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (DestinationId, &Destination)> {

@@ -19,13 +19,12 @@ pub(super) enum Sender {
 
 impl Engine {
     /// Counts a packet of `length` IP bytes on destination, service and total; on none of them
-    /// when the destination is gone.
-    #[inline]
-    pub(super) fn count_packet(&mut self, destination: Option<DestinationId>, sender: Sender, length: usize) {
-        let Some(destination) = destination.and_then(|id| self.services.destinations.get_mut(id)) else { return };
-        if !destination.available {
-            return;
-        }
+    /// when the destination is gone, which is `false`.
+    #[inline(always)]
+    pub(super) fn count_packet(&mut self, destination: Option<DestinationId>, sender: Sender, length: usize) -> bool {
+        let Some((tally, service)) = destination.and_then(|id| self.services.destinations.tally_mut(id)) else {
+            return false;
+        };
         let add = |tally: &mut Tally| match sender {
             Sender::Client => {
                 tally.in_packets += 1;
@@ -36,20 +35,20 @@ impl Engine {
                 tally.out_bytes += length as u64;
             }
         };
-        add(&mut destination.tally);
-        let service = destination.service;
+        add(tally);
         if let Some(service) = self.services.get_mut(service) {
             add(&mut service.tally);
         }
         add(&mut self.services.total);
+        true
     }
 
     /// Counts a new connection, on the service that was asked for it. The destination may be another
     /// service's: a template for every port of an address is found by both FTP's service and that
     /// of port 0.
     pub(super) fn count_connection(&mut self, service: ServiceId, destination: DestinationId) {
-        let Some(destination) = self.services.destinations.get_mut(destination) else { return };
-        destination.tally.connections += 1;
+        let Some(tally) = self.services.destinations.any_tally_mut(destination) else { return };
+        tally.connections += 1;
         if let Some(service) = self.services.get_mut(service) {
             service.tally.connections += 1;
         }
@@ -57,7 +56,6 @@ impl Engine {
     }
 
     /// Lets a segment drive the connection's state machine and take its timeout from there.
-    #[inline]
     pub(super) fn follow(&mut self, id: ConnectionId, sender: Sender, segment: &[u8]) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let direction = match sender {
@@ -82,13 +80,7 @@ impl Engine {
                 let established = next == sctp::State::Established;
                 (next as u8, established, established)
             }
-            Protocol::UDP => {
-                connection.timeout = self.timeouts.udp;
-                if sender == Sender::Server {
-                    assure_controller(&mut self.connections, id);
-                }
-                return;
-            }
+            Protocol::UDP => return self.follow_datagram(id, sender),
             _ => return,
         };
         let changed = next != connection.state;
@@ -97,6 +89,19 @@ impl Engine {
         if changed {
             note_activity(&mut self.services, connection, active);
             if established {
+                assure_controller(&mut self.connections, id);
+            }
+        }
+    }
+
+    /// The same for a UDP datagram, which needs no look at it.
+    #[inline(always)]
+    pub(super) fn follow_datagram(&mut self, id: ConnectionId, sender: Sender) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.timeout = self.timeouts.udp;
+        if sender == Sender::Server {
+            connection.flags.clear(ConnFlags::NO_OUTPUT);
+            if connection.controller.is_some() {
                 assure_controller(&mut self.connections, id);
             }
         }
@@ -130,7 +135,7 @@ impl Engine {
     }
 
     /// Restarts a connection's timer.
-    #[inline]
+    #[inline(always)]
     pub(super) fn touch(&mut self, now: Tick, id: ConnectionId) {
         self.connections.rearm(now, id);
     }

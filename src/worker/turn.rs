@@ -23,8 +23,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::base::{self, LinkId, Tick};
-use crate::engine::conn::{Budget, Chain};
-use crate::engine::{Config, DropReason, Egress, Engine, Verdict};
+use crate::engine::conn::Budget;
+use crate::engine::{Config, DropReason, Egress, Engine, Foreseen, Verdict};
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
 use crate::port::{Adjustment, GroupNumbers, Held, Port, PortDrop, PortError, PortEvent, Ports, Queueing};
@@ -88,8 +88,8 @@ pub struct Worker {
     /// Nobody waits for the descriptors.
     unattended: bool,
     next_examination: Tick,
-    /// The connections of the batch at hand.
-    chains: Vec<Chain>,
+    /// What was seen of the batch at hand before its turn; nothing where that was not worth it.
+    foreseen: Vec<Option<Foreseen>>,
     /// More connections are due to end than one turn may end.
     more_due: bool,
     /// There are more messages, or more to do for one of them, than one turn has time for.
@@ -139,7 +139,7 @@ impl Worker {
             waiting: Waiting::default(),
             unattended: false,
             next_examination: Tick::ZERO,
-            chains: Vec::with_capacity(BATCH),
+            foreseen: Vec::with_capacity(BATCH),
             more_due: false,
             more_told: false,
             changes: None,
@@ -337,6 +337,7 @@ impl Worker {
         let mut served = 0;
         for _ in 0..BATCHES {
             let count = self.ports.ready(link, BATCH);
+            self.foreseen.clear();
             if self.engine.is_worth_fetching() {
                 self.fetch(link, count);
             }
@@ -354,13 +355,10 @@ impl Worker {
 
     /// Has the memory fetch the connections of a batch while nobody waits for them yet.
     fn fetch(&mut self, link: LinkId, count: usize) {
-        self.chains.clear();
         for index in 0..count {
-            if let Some(frame) = self.ports.peek(link, index) {
-                self.chains.extend(self.engine.chain_of(&frame));
-            }
+            self.foreseen.push(self.ports.peek(link, index).and_then(|frame| self.engine.foresee(&frame)));
         }
-        self.engine.fetch(&self.chains);
+        self.engine.fetch(&self.foreseen);
     }
 
     #[inline]
@@ -391,7 +389,8 @@ impl Worker {
                 }
             }
         }
-        let verdict = self.engine.handle(now, &mut frame);
+        let foreseen = self.foreseen.get(index).and_then(Option::as_ref);
+        let verdict = self.engine.handle_foreseen(now, &mut frame, foreseen);
         if let Verdict::Transmit(egress) = verdict {
             let held = Held::of(index, &frame);
             self.send_held(now, egress, &held);

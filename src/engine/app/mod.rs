@@ -77,8 +77,11 @@ impl Helper {
 /// Whether a connection has anything that ordinary NAT does not see to.
 #[inline]
 pub(super) fn is_watched(flags: ConnFlags) -> bool {
-    flags.has(ConnFlags::HELPED | ConnFlags::IN_SEQ | ConnFlags::OUT_SEQ | ConnFlags::NO_CLIENT_PORT)
+    flags.has(WATCHED)
 }
+
+/// The flags of such connections.
+pub(super) const WATCHED: u32 = ConnFlags::HELPED | ConnFlags::IN_SEQ | ConnFlags::OUT_SEQ | ConnFlags::NO_CLIENT_PORT;
 
 impl Engine {
     /// The virtual ports on which FTP is helped, at most eight as in the kernel; none switches

@@ -22,7 +22,7 @@ pub(super) const NONE: u32 = u32::MAX;
 pub struct TableFull;
 
 /// A chain that will be needed soon.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain(u32);
 
 /// What is left to do when an entry has gone: its destination and controller are told.
@@ -107,18 +107,20 @@ impl ConnectionTable {
         Chain(self.bucket(protocol, client, port) as u32)
     }
 
-    /// Reads the heads of some chains and their newest entries, so that they are in the cache when
-    /// they are needed. The reads do not depend on each other: the memory works on many at once.
+    /// Reads the heads of some chains, their newest entries, and those that come next where the newest
+    /// is not of the client's port that is looked for, so that they are in the cache when they are
+    /// needed. The reads of each pass do not depend on each other: the memory works on many at once.
     #[inline]
-    pub fn fetch(&self, chains: &[Chain]) {
-        let heads = chains.iter().fold(0, |read, &Chain(bucket)| read ^ self.heads[bucket as usize]);
-        black_box(heads);
-        let entries = chains.iter().fold(0, |read, &Chain(bucket)| {
-            let newest = self.entries.get(self.head(bucket as usize) as usize);
-            // One field of each cache line.
-            newest.map_or(read, |entry| read ^ entry.next ^ entry.timeout)
-        });
-        black_box(entries);
+    pub fn fetch(&self, wanted: impl Iterator<Item = (Chain, Port)> + Clone) {
+        // One field of each cache line.
+        let lines = |entry: &Connection| entry.next ^ entry.timeout;
+        let newest = |chain: Chain| self.entries.get(self.head(chain.0 as usize) as usize);
+        black_box(wanted.clone().fold(0, |read, (chain, _)| read ^ self.head(chain.0 as usize)));
+        black_box(wanted.clone().fold(0, |read, (chain, _)| read ^ newest(chain).map_or(0, lines)));
+        black_box(wanted.fold(0, |read, (chain, port)| {
+            let other = newest(chain).filter(|entry| entry.client_port != port);
+            read ^ other.and_then(|entry| self.entries.get(entry.next as usize)).map_or(0, lines)
+        }));
     }
 
     /// Finds the connection a client's packet belongs to.
@@ -131,21 +133,40 @@ impl ConnectionTable {
         found
     }
 
-    #[inline]
     fn find_with_port(&self, key: &TupleKey) -> Option<ConnectionId> {
-        let mut id = self.head(self.bucket(key.protocol, key.client, key.client_port));
-        while id != NONE {
-            let entry = &self.entries[id as usize];
-            if entry.client_port == key.client_port
-                && entry.virtual_port == key.virtual_port
-                && entry.client == key.client
-                && entry.virtual_address == key.virtual_address
-                && entry.protocol == key.protocol
-                && entry.family == key.family
-                && entry.flags.has(ConnFlags::NO_CLIENT_PORT) == key.client_port.is_any()
-                && !entry.is_template()
+        let chain = self.chain_of(key.protocol, key.client, key.client_port);
+        let (client, virtual_end) = ((key.client, key.client_port), (key.virtual_address, key.virtual_port));
+        let (id, _) = match key.family {
+            Family::V4 => self.find_in(chain, Family::V4, key.protocol, client, virtual_end),
+            Family::V6 => self.find_in(chain, Family::V6, key.protocol, client, virtual_end),
+        }?;
+        Some(id)
+    }
+
+    /// As [`ConnectionTable::find`] in the chain that it would look into, without connections whose
+    /// client's port is not known yet.
+    #[inline(always)]
+    pub fn find_in(
+        &self,
+        chain: Chain,
+        family: Family,
+        protocol: Protocol,
+        client: (Address, Port),
+        virtual_end: (Address, Port),
+    ) -> Option<(ConnectionId, &Connection)> {
+        let open = if client.1.is_any() { ConnFlags::NO_CLIENT_PORT } else { 0 };
+        let mut id = self.head(chain.0 as usize);
+        // There is no entry at the place that is none.
+        while let Some(entry) = self.entries.get(id as usize) {
+            if entry.client_port == client.1
+                && entry.client.is_same(client.0, family)
+                && entry.virtual_address.is_same(virtual_end.0, family)
+                && entry.virtual_port == virtual_end.1
+                && entry.protocol == protocol
+                && entry.family == family
+                && entry.flags.0 & (ConnFlags::NO_CLIENT_PORT | ConnFlags::TEMPLATE) == open
             {
-                return Some(ConnectionId(id));
+                return Some((ConnectionId(id), entry));
             }
             id = entry.next;
         }
@@ -168,7 +189,6 @@ impl ConnectionTable {
 
     /// Finds the connection that a packet of a real server belongs to: `source` is the server's
     /// end (or the virtual one, where the server answers in the VIP's name), `client` the other.
-    #[inline]
     pub fn find_reply(
         &self,
         family: Family,
@@ -176,11 +196,24 @@ impl ConnectionTable {
         source: (Address, Port),
         client: (Address, Port),
     ) -> Option<ConnectionId> {
-        let mut id = self.head(self.bucket(protocol, client.0, client.1));
-        while id != NONE {
-            let entry = &self.entries[id as usize];
+        let chain = self.chain_of(protocol, client.0, client.1);
+        self.find_reply_in(chain, family, protocol, source, client).map(|(id, _)| id)
+    }
+
+    /// As [`ConnectionTable::find_reply`] in the chain that it would look into.
+    #[inline(always)]
+    pub fn find_reply_in(
+        &self,
+        chain: Chain,
+        family: Family,
+        protocol: Protocol,
+        source: (Address, Port),
+        client: (Address, Port),
+    ) -> Option<(ConnectionId, &Connection)> {
+        let mut id = self.head(chain.0 as usize);
+        while let Some(entry) = self.entries.get(id as usize) {
             if entry.client_port == client.1
-                && entry.client == client.0
+                && entry.client.is_same(client.0, family)
                 && entry.protocol == protocol
                 && entry.family == family
                 && !entry.is_template()
@@ -190,7 +223,7 @@ impl ConnectionTable {
                     _ => (entry.virtual_address, entry.virtual_port),
                 };
                 if own_end == source {
-                    return Some(ConnectionId(id));
+                    return Some((ConnectionId(id), entry));
                 }
             }
             id = entry.next;
@@ -228,7 +261,7 @@ impl ConnectionTable {
     }
 
     /// Sets the expiry `timeout` seconds from `now`.
-    #[inline]
+    #[inline(always)]
     pub fn rearm(&mut self, now: Tick, id: ConnectionId) {
         let entry = &mut self.entries[id.index()];
         entry.expires = now + u64::from(entry.timeout) * 1000;

@@ -92,7 +92,7 @@ impl TimerWheel {
     }
 
     /// Tells the wheel that `id` now expires at its `expires`.
-    #[inline]
+    #[inline(always)]
     pub fn arm(&mut self, entries: &mut [Connection], id: ConnectionId) {
         let entry = &entries[id.index()];
         let at = slot_of(entry.expires);
@@ -100,6 +100,11 @@ impl TimerWheel {
         if list != NONE && u64::from(looked_at) <= at && list != DUE && looked_at != BEYOND {
             return;
         }
+        self.arm_anew(entries, id);
+    }
+
+    #[inline(never)]
+    fn arm_anew(&mut self, entries: &mut [Connection], id: ConnectionId) {
         self.disarm(entries, id);
         self.insert(entries, id);
     }

@@ -55,6 +55,9 @@ pub(super) struct World {
     pub now: Tick,
     /// Free bytes in front of the Ethernet header.
     pub headroom: usize,
+    /// The next frame is looked at before its turn, as a worker does where connections are many: every
+    /// other one is, so that both are tested with everything.
+    foresees: bool,
 }
 
 impl World {
@@ -65,7 +68,7 @@ impl World {
     pub fn with(maximum_connections: usize, host_stack: HostStack, server_mtu: u32) -> World {
         let mut engine = Engine::new(&Config { maximum_connections, seed: 1, host_stack });
         engine.set_network(Arc::new(network(server_mtu)));
-        World { engine, now: Tick(1000), headroom: HEADROOM }
+        World { engine, now: Tick(1000), headroom: HEADROOM, foresees: false }
     }
 
     /// Puts a packet into the engine in an Ethernet frame.
@@ -104,7 +107,10 @@ impl World {
             Frame::ethernet(&mut buffer, start, end, link, offload)
         };
         let mut frame = frame.expect("a frame of at least a header");
-        let verdict = self.engine.handle(self.now, &mut frame);
+        let foreseen = if self.foresees { self.engine.foresee(&frame) } else { None };
+        self.foresees = !self.foresees;
+        self.engine.fetch(&[foreseen]);
+        let verdict = self.engine.handle_foreseen(self.now, &mut frame, foreseen.as_ref());
         let mut sent = Vec::new();
         if let Verdict::Transmit(egress) = verdict {
             sent.push(Sent { egress, packet: frame.packet().to_vec(), offload: frame.offload });
