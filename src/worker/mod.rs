@@ -4,6 +4,7 @@
 //! it through its [`Mailbox`] alone; nothing is shared that two threads write.
 
 mod clock;
+mod firsts;
 mod hops;
 pub mod mailbox;
 mod pace;

@@ -27,11 +27,14 @@ use crate::engine::conn::Budget;
 use crate::engine::{Config, DropReason, Egress, Engine, Foreseen, Verdict};
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
 use crate::port::af_packet::program::Program;
-use crate::port::{Adjustment, GroupNumbers, Held, Port, PortDrop, PortError, PortEvent, Ports, Queueing};
+use crate::port::{
+    Adjustment, GroupNumbers, Held, Port, PortDrop, PortError, PortEvent, Ports, Queueing, packet_offload,
+};
 use crate::table::{Change, DaemonRole, Network};
 use crate::wire::{EtherType, Frame, LinkHeader, ip};
 
 use super::clock::Clock;
+use super::firsts::{Deferral, Firsts};
 use super::hops::{Hop, Hops, send_frame};
 use super::mailbox::{Mailbox, Message, Report, Way};
 use super::pace::{Pace, Turn};
@@ -43,6 +46,8 @@ use super::waiting::{Wait, Waiting};
 const BATCH: usize = 64;
 /// Batches of one link in one turn.
 const BATCHES: usize = 8;
+/// First segments of those that wait, that are handled in one turn.
+const FIRSTS: usize = BATCH / 2;
 /// Connections that may end before frames are looked at again. There are two such portions a turn at
 /// least, so that a flood of new connections never outruns the end of old ones.
 pub const EXPIRIES: usize = BATCHES * BATCH / 2;
@@ -90,6 +95,9 @@ pub struct Worker {
     next_examination: Tick,
     /// What was seen of the batch at hand before its turn; nothing where that was not worth it.
     foreseen: Vec<Option<Foreseen>>,
+    /// First segments that wait, and whether more frames are there than are handled at once.
+    firsts: Firsts,
+    crowded: bool,
     /// More connections are due to end than one turn may end.
     more_due: bool,
     /// There are more messages, or more to do for one of them, than one turn has time for.
@@ -103,7 +111,7 @@ pub struct Worker {
     ended: Duration,
     teller: Teller,
     /// What was lost, as far as it was complained about.
-    complained: [u64; 6],
+    complained: [u64; 7],
     next_complaint: Tick,
 }
 
@@ -140,6 +148,8 @@ impl Worker {
             unattended: false,
             next_examination: Tick::ZERO,
             foreseen: Vec::with_capacity(BATCH),
+            firsts: Firsts::default(),
+            crowded: false,
             more_due: false,
             more_told: false,
             changes: None,
@@ -147,7 +157,7 @@ impl Worker {
             pace: Pace::new(),
             ended: Duration::ZERO,
             teller: Teller::default(),
-            complained: [0; 6],
+            complained: [0; 7],
             next_complaint: Tick::ZERO,
         };
         Ok((worker, mailbox))
@@ -176,7 +186,8 @@ impl Worker {
         while !self.stopping {
             match self.waiting.wait() {
                 Wait::Pause(pause) if self.is_idle() => self.pause(pause),
-                Wait::Pause(_) => {}
+                // Nobody tells of frames.
+                Wait::Pause(_) => self.mark_all_ready(),
                 Wait::Linger(linger) if self.is_idle() && self.linger(linger) => {}
                 Wait::Linger(_) | Wait::Asleep => self.wait(&mut events, self.sleep())?,
             }
@@ -234,7 +245,7 @@ impl Worker {
 
     /// Whether nothing is left to do that is known of.
     fn is_idle(&self) -> bool {
-        self.ready.is_empty() && !self.more_due && !self.more_told
+        self.ready.is_empty() && self.firsts.is_empty() && !self.more_due && !self.more_told
     }
 
     /// At the end of a window: descriptors are waited for, or not, as the pace asks. While they are
@@ -298,6 +309,7 @@ impl Worker {
             now = Clock::tick(served);
             self.engine.tick(now, EXPIRIES);
         }
+        self.make_connections(now);
         self.more_due = self.engine.tick(now, EXPIRIES);
         self.send_outbox(now);
         self.teller.work(now, &mut self.engine);
@@ -335,8 +347,10 @@ impl Worker {
     /// Handles the frames that a link has, up to a bound: how many, and whether there may be more.
     fn serve(&mut self, now: Tick, link: LinkId) -> (usize, bool) {
         let mut served = 0;
-        for _ in 0..BATCHES {
+        for batch in 0..BATCHES {
             let count = self.ports.ready(link, BATCH);
+            // More are there than one batch, or were: first segments keep the others waiting no longer.
+            self.crowded = batch > 0 || !self.firsts.is_empty();
             self.foreseen.clear();
             if self.engine.is_worth_fetching() {
                 self.fetch(link, count);
@@ -389,6 +403,9 @@ impl Worker {
                 }
             }
         }
+        if self.crowded && self.firsts.defer(&frame) != Deferral::Other {
+            return;
+        }
         let foreseen = self.foreseen.get(index).and_then(Option::as_ref);
         let verdict = self.engine.handle_foreseen(now, &mut frame, foreseen);
         if let Verdict::Transmit(egress) = verdict {
@@ -397,6 +414,29 @@ impl Worker {
         }
         if !self.engine.outbox().is_empty() {
             self.send_outbox(now);
+        }
+    }
+
+    /// Has the engine make some of the connections whose first segments wait.
+    fn make_connections(&mut self, now: Tick) {
+        for _ in 0..FIRSTS {
+            let Some(mut frame) = self.firsts.take() else { return };
+            if let Verdict::Transmit(egress) = self.engine.handle(now, &mut frame) {
+                match self.hops.resolve(now, egress) {
+                    Hop::Header(header) => {
+                        // What cannot be sent is counted by the port.
+                        let _ = self.ports.send_frame(egress.link, &frame, header);
+                    }
+                    Hop::Wait => {
+                        self.hops.hold(egress, frame.packet(), packet_offload(&frame));
+                        self.hops.work(now, &mut self.ports);
+                    }
+                    Hop::Unreachable => self.hops.counts.unreachable += 1,
+                }
+            }
+            if !self.engine.outbox().is_empty() {
+                self.send_outbox(now);
+            }
         }
     }
 
@@ -486,6 +526,9 @@ impl Worker {
                 counts.others.push(("neighbour", name.to_owned(), meaning, count));
             }
             for (name, meaning, count) in self.pace.statistics() {
+                counts.others.push(("loop", format!("worker-{} {name}", self.number), meaning, count));
+            }
+            for (name, meaning, count) in self.firsts.statistics() {
                 counts.others.push(("loop", format!("worker-{} {name}", self.number), meaning, count));
             }
             let heard = self.responder.counters();
@@ -613,6 +656,7 @@ impl Worker {
             ("their next hop does not answer", self.hops.counts.unreachable),
             ("a transmit queue is full", at_ports(PortDrop::QueueFull)),
             ("they came faster than they were taken", at_ports(PortDrop::RingFull)),
+            ("they were first segments, and too many of these wait (a SYN flood)", self.firsts.lost()),
             ("they were of synchronisation, and their queue is full", self.engine.sync_counts().told.lost_messages),
             ("they were of synchronisation, and the network does not take them", self.teller.failed()),
         ];
@@ -638,7 +682,7 @@ impl Worker {
 
     /// How long the loop may sleep.
     fn sleep(&self) -> Duration {
-        if !self.ready.is_empty() || self.more_due || self.more_told || !self.announcing.is_empty() {
+        if !self.is_idle() || !self.announcing.is_empty() {
             return Duration::ZERO;
         }
         let now = Clock::tick(self.ended);
