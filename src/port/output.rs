@@ -19,7 +19,7 @@ pub(super) struct Output {
 
 #[derive(Debug)]
 pub(super) enum Way {
-    Packet(PacketOutput),
+    Packet(Box<PacketOutput>),
     Tun(TunOutput),
     Memory(MemoryOutput),
 }

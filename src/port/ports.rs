@@ -28,13 +28,13 @@ impl Port {
     /// Opens a port on an Ethernet interface. Needs CAP_NET_RAW.
     pub fn packet(options: &PacketOptions) -> Result<Port, PortError> {
         let (input, output) = af_packet::open(options)?;
-        Ok(Port { input: Input::Packet(input), output: Way::Packet(output) })
+        Ok(Port { input: Input::Packet(input), output: Way::Packet(Box::new(output)) })
     }
 
     /// Opens a port on an Ethernet interface that takes small UDP packets by AF_XDP, all else as a packet port.
     pub fn xdp(options: &XdpOptions) -> Result<Port, PortError> {
         let (input, output) = af_xdp::open(options)?;
-        Ok(Port { input: Input::Xdp(input), output: Way::Packet(output) })
+        Ok(Port { input: Input::Xdp(input), output: Way::Packet(Box::new(output)) })
     }
 
     /// Opens one queue of a TUN device, creating the device if need be. Needs CAP_NET_ADMIN.

@@ -185,9 +185,9 @@ mod tests {
         (0..20).for_each(|turn| waiting.lingered(turn % 3 == 0, LINGER));
         assert_eq!(run(&mut waiting, 4_000, 1, [40, 0]), Wait::Asleep);
         assert_eq!(run(&mut waiting, 5_000, u64::from(SHY) - 1, [40, 0]), Wait::Asleep);
-        assert_eq!(run(&mut waiting, 70_000, 1, [40, 0]), Wait::Linger(LINGER));
+        assert_eq!(run(&mut waiting, 68_000, 1, [40, 0]), Wait::Linger(LINGER));
         (0..u64::from(JUDGED) - 1).for_each(|_| waiting.lingered(false, LINGER));
-        assert_eq!(run(&mut waiting, 71_000, 1, [40, 0]), Wait::Linger(LINGER), "a few times say nothing");
+        assert_eq!(run(&mut waiting, 69_000, 1, [40, 0]), Wait::Linger(LINGER), "a few times say nothing");
         waiting.lingered(true, CROWDED + micros(1));
         assert_eq!(waiting.wait(), Wait::Asleep, "somebody else needs the core");
     }

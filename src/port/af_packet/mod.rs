@@ -29,7 +29,6 @@ use super::error::PortError;
 use super::sys::geometry::{Geometry, RESERVE};
 use super::sys::ring::Ring;
 use super::sys::socket::{Intake, Membership, PacketSocket};
-use chunks::Chunks;
 use program::{Lengths, Program, ProgramTooLong};
 use receive::{Lane, PacketInput};
 use transmit::PacketOutput;
@@ -162,17 +161,12 @@ pub(super) fn open(options: &PacketOptions) -> Result<(PacketInput, PacketOutput
     let bypass = open_output(options)?;
     let passing_by = bypass.set_number(libc::PACKET_QDISC_BYPASS, 1);
     passing_by.map_err(|source| step(options, "bypassing the queueing discipline", source))?;
-    Ok((input, PacketOutput::new(socket, bypass, open_chunks(options), options.queueing)))
-}
-
-/// The AF_XDP socket that sends; there may be none, and packet sockets do as well, only slower.
-fn open_chunks(options: &PacketOptions) -> Option<Chunks> {
-    if options.send_chunks == 0 {
-        return None;
+    let mut output = PacketOutput::new(socket, bypass, options.queueing);
+    if options.send_chunks > 0 {
+        // There may be none, and packet sockets do as well, only slower.
+        output.open_chunks(&options.name, options.interface, options.send_chunks);
     }
-    Chunks::open(options.interface, options.send_chunks)
-        .inspect_err(|(step, error)| log::debug!("{}: nothing is sent by AF_XDP: {step:?}: {error}", options.name))
-        .ok()
+    Ok((input, output))
 }
 
 fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {

@@ -19,9 +19,23 @@ pub(in crate::port) struct PacketOutput {
     bypass: PacketSocket,
     /// For frames that fit a chunk, where there is such a way.
     chunks: Option<Chunks>,
+    /// How that can be had where it is not there (yet, or any more).
+    spare: Option<Spare>,
     queueing: Queueing,
     /// There are so many frames that it matters.
     busy: bool,
+}
+
+/// Times that a socket is asked for.
+const TRIES: u32 = 8;
+
+/// What it takes to open a socket for chunks.
+#[derive(Debug)]
+struct Spare {
+    name: String,
+    interface: u32,
+    chunks: u32,
+    tries: u32,
 }
 
 /// The way that a frame takes.
@@ -36,8 +50,14 @@ enum Lane {
 }
 
 impl PacketOutput {
-    pub fn new(socket: PacketSocket, bypass: PacketSocket, chunks: Option<Chunks>, queueing: Queueing) -> PacketOutput {
-        PacketOutput { socket, bypass, chunks, queueing, busy: false }
+    pub fn new(socket: PacketSocket, bypass: PacketSocket, queueing: Queueing) -> PacketOutput {
+        PacketOutput { socket, bypass, chunks: None, spare: None, queueing, busy: false }
+    }
+
+    /// Has frames leave by AF_XDP while they are many, from now on if that can be, else as soon as it can.
+    pub fn open_chunks(&mut self, name: &str, interface: u32, chunks: u32) {
+        self.spare = Some(Spare { name: name.to_owned(), interface, chunks, tries: TRIES });
+        self.try_chunks();
     }
 
     pub fn set_chunks(&mut self, chunks: Option<Chunks>) {
@@ -45,7 +65,21 @@ impl PacketOutput {
     }
 
     pub fn set_busy(&mut self, busy: bool) {
+        if busy && !self.busy && self.chunks.is_none() {
+            self.try_chunks();
+        }
         self.busy = busy;
+    }
+
+    /// The kernel takes a moment to set a queue free whose socket was closed, and a link that was down loses its
+    /// socket; so this is tried again, but not for ever.
+    fn try_chunks(&mut self) {
+        let Some(spare) = self.spare.as_mut().filter(|spare| spare.tries > 0) else { return };
+        spare.tries -= 1;
+        match Chunks::open(spare.interface, spare.chunks) {
+            Ok(chunks) => self.chunks = Some(chunks),
+            Err((step, error)) => log::debug!("{}: nothing is sent by AF_XDP: {step:?}: {error}", spare.name),
+        }
     }
 
     pub fn set_queueing(&mut self, queueing: Queueing) {
