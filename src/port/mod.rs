@@ -72,7 +72,7 @@ mod sys;
 mod tests;
 pub mod tun;
 
-pub use af_packet::{Adjustment, Fanout, FanoutGroup, GroupNumbers, PacketOptions, Queueing, Reception};
+pub use af_packet::{Adjustment, Fanout, FanoutGroup, GroupNumbers, LongFrames, PacketOptions, Queueing, Reception};
 pub use af_xdp::XdpOptions;
 pub use af_xdp::selection::Selection;
 pub use af_xdp::selector::Selector;

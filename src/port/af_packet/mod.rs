@@ -1,7 +1,7 @@
 //! AF_PACKET: the frames of an Ethernet interface, with CAP_NET_RAW alone.
 //!
-//! Receives over TPACKET_V2 rings, one for short frames and one whose slots hold super-frames, sends with sendmmsg(2) straight
-//! from those slots, and carries a virtio-net header in front of each frame both ways, so that
+//! Receives over a TPACKET_V2 ring; frames that its slots do not hold come by the socket's queue, or by a ring of large
+//! slots. Sends with sendmmsg(2) straight from where they lie, and carries a virtio-net header in front of each frame both ways, so that
 //! unfinished checksums and 64 KiB frames pass as they are. Mirrors packet(7) and
 //! `Documentation/networking/packet_mmap.rst`.
 //!
@@ -17,6 +17,7 @@ pub mod filter;
 mod interpreter;
 mod lanes;
 mod membership;
+mod overflow;
 pub mod program;
 pub(super) mod receive;
 pub(super) mod transmit;
@@ -45,6 +46,8 @@ pub const SLOTS: usize = 128;
 /// Bytes of a slot where nothing else is said: a 64 KiB super-frame with all headers, and 15 slots
 /// to a block of 1 MiB. No power of two, so that the slots' first lines spread over the cache.
 pub const SLOT_SIZE: usize = 69888;
+/// Queue for such frames instead, where nothing else is said: some hundred and fifty super-frames.
+pub const QUEUE: usize = 16 << 20;
 /// Send buffer asked for where nothing else is said: some fifty super-frames.
 pub const SEND_BUFFER: usize = 4 << 20;
 
@@ -57,6 +60,8 @@ pub struct PacketOptions {
     pub interface: u32,
     /// Slots for frames of up to `lanes::SHORT_FRAME` bytes; 0 where all frames share one ring.
     pub short_slots: usize,
+    /// Where longer ones are kept.
+    pub long_frames: LongFrames,
     /// Slots for longer frames, or all.
     pub slots: usize,
     pub slot_size: usize,
@@ -69,6 +74,16 @@ pub struct PacketOptions {
     /// Chunks that frames are sent from by AF_XDP while they are many ([`Queueing::BypassPlain`]), a power of two; 0
     /// where packet sockets send everything.
     pub send_chunks: u32,
+}
+
+/// Where frames are kept that are too long for the slots of short ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LongFrames {
+    /// In the socket's queue, of so many bytes with what the kernel counts beside the frames. Needs CAP_NET_ADMIN, as
+    /// sockets have little room otherwise; without, as with [`LongFrames::Ring`].
+    Queue(usize),
+    /// In a ring of their own, of [`PacketOptions::slots`] slots.
+    Ring,
 }
 
 /// Which frames the interface receives, beyond those to its own address.
@@ -142,6 +157,7 @@ impl PacketOptions {
             name: name.to_owned(),
             interface,
             short_slots: SHORT_SLOTS,
+            long_frames: LongFrames::Queue(QUEUE),
             slots: SLOTS,
             slot_size: SLOT_SIZE,
             reception: Reception::Own,
@@ -170,13 +186,19 @@ pub(super) fn open(options: &PacketOptions) -> Result<(PacketInput, PacketOutput
 }
 
 fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {
-    let all = Opening { slots: options.slots, slot_size: options.slot_size, lengths: None, group: None };
-    if options.short_slots == 0 {
+    let queue = match options.long_frames {
+        LongFrames::Queue(bytes) if options.short_slots > 0 => Some(bytes).filter(|&bytes| may_queue(bytes)),
+        _ => None,
+    };
+    let all = Opening { slots: options.slots, slot_size: options.slot_size, lengths: None, queue, group: None };
+    if options.short_slots == 0 || queue.is_some() {
         let group = options.fanout.as_ref().map(|fanout| match fanout.group {
             FanoutGroup::New => None,
             FanoutGroup::Join(GroupNumbers { first, .. }) => Some(first),
         });
-        let (lane, group) = open_lane(options, &Opening { group, ..all })?;
+        let short = Opening { slots: options.short_slots, slot_size: SHORT_SLOT_SIZE, group, ..all };
+        let opening = if queue.is_some() { short } else { Opening { group, ..all } };
+        let (lane, group) = open_lane(options, &opening)?;
         join_groups(&lane.socket, options).map_err(|source| step(options, JOINING, source))?;
         let groups = group.map(|first| GroupNumbers { first, long: None });
         return Ok(PacketInput::new(lane, None, options, groups));
@@ -191,6 +213,7 @@ fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {
         slots: options.short_slots,
         slot_size: SHORT_SLOT_SIZE,
         lengths: Some(Lengths::UpTo(lanes::SHORT_FRAME)),
+        queue: None,
         group: joined.map(|(first, _)| first),
     };
     // The long one first: whoever sees the short one's frames sees them all.
@@ -201,6 +224,11 @@ fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {
     Ok(PacketInput::new(short, Some(long), options, groups))
 }
 
+/// Whether sockets may have as much room as a queue of super-frames needs.
+fn may_queue(bytes: usize) -> bool {
+    PacketSocket::new().and_then(|socket| socket.set_receive_buffer(bytes)).is_ok()
+}
+
 const JOINING: &str = "joining promiscuous or multicast reception";
 
 /// How one of a port's rings is opened.
@@ -209,6 +237,8 @@ struct Opening {
     slots: usize,
     slot_size: usize,
     lengths: Option<Lengths>,
+    /// Bytes of the queue for what fits no slot.
+    queue: Option<usize>,
     /// The fanout group to join, where there is to be one; a new one where that has no number yet.
     group: Option<Option<u16>>,
 }
@@ -227,7 +257,7 @@ impl Opening {
 fn open_lane(options: &PacketOptions, opening: &Opening) -> Result<(Lane, Option<u16>), PortError> {
     let at = |name| move |source| step(options, name, source);
     let link = || options.name.clone();
-    let Opening { slots, slot_size, lengths, group } = *opening;
+    let Opening { slots, slot_size, lengths, queue, group } = *opening;
     let geometry =
         Geometry::new(slots, slot_size).ok_or_else(|| PortError::RingTooLarge { link: link(), slots, slot_size })?;
     let socket = open_bound(options)?;
@@ -240,9 +270,13 @@ fn open_lane(options: &PacketOptions, opening: &Opening) -> Result<(Lane, Option
         Some(libc::ENOMEM) => PortError::NoMemory { link: link(), source },
         _ => step(options, "setting up the receive ring", source),
     })?;
+    if let Some(bytes) = queue {
+        socket.set_receive_buffer(bytes).map_err(at("enlarging the receive buffer"))?;
+        socket.set_number(libc::PACKET_COPY_THRESH, 1).map_err(at("asking for frames that fit no slot"))?;
+    }
     let filter = opening.filter(options.filter.as_ref());
     let filter = filter.map_err(|error| step(options, "attaching the filter", io::Error::other(error)))?;
-    let lane = |socket| Lane { socket, ring, lengths };
+    let lane = |socket| Lane { socket, ring, lengths, overflows: queue.is_some() };
     let (Some(fanout), Some(group)) = (&options.fanout, group) else {
         if let Some(filter) = filter {
             socket.attach_filter(&filter.0).map_err(at("attaching the filter"))?;

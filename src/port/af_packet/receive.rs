@@ -13,6 +13,7 @@ use crate::wire::offload::{Completion, HEADER_LENGTH};
 use crate::wire::{Frame, Offload};
 
 use super::lanes::Lanes;
+use super::overflow::Overflow;
 use super::program::{Lengths, Program};
 use super::{Adjustment, GroupNumbers, PacketOptions};
 
@@ -23,6 +24,8 @@ pub(super) struct Lane {
     pub ring: Ring,
     /// The lengths of the frames it takes, where not all.
     pub lengths: Option<Lengths>,
+    /// The kernel queues what fits no slot.
+    pub overflows: bool,
 }
 
 /// The receiving half of a packet port.
@@ -31,6 +34,8 @@ pub(in crate::port) struct PacketInput {
     /// Of each ring the socket, with the lengths of the frames it takes.
     sockets: Vec<(PacketSocket, Option<Lengths>)>,
     lanes: Lanes,
+    /// Where frames are that fit no slot, when there is no ring for them.
+    overflow: Option<Overflow>,
     /// A frame said that the kernel dropped others, which were not counted yet.
     losing: bool,
     name: String,
@@ -48,12 +53,13 @@ impl PacketInput {
     ) -> PacketInput {
         let PacketOptions { name, interface, .. } = options;
         let mut sockets = vec![(first.socket, first.lengths)];
-        let long = long.map(|Lane { socket, ring, lengths }| {
+        let long = long.map(|Lane { socket, ring, lengths, .. }| {
             sockets.push((socket, lengths));
             ring
         });
         let lanes = Lanes::new(first.ring, long);
-        PacketInput { sockets, lanes, losing: false, name: name.clone(), interface: *interface, groups }
+        let overflow = first.overflows.then(|| Overflow::new(options.slot_size));
+        PacketInput { sockets, lanes, overflow, losing: false, name: name.clone(), interface: *interface, groups }
     }
 
     /// The descriptors that become readable when frames arrive.
@@ -68,7 +74,11 @@ impl PacketInput {
 
     #[inline]
     pub fn ready(&mut self, limit: usize, _: &mut Counters) -> usize {
-        self.lanes.ready(limit)
+        let count = self.lanes.ready(limit);
+        if let (Some(overflow), Some((socket, _))) = (&mut self.overflow, self.sockets.first()) {
+            overflow.look(socket, count, |index| self.lanes.header(index));
+        }
+        count
     }
 
     #[inline]
@@ -76,6 +86,15 @@ impl PacketInput {
         // There is always a header: `index` is one of those that were ready.
         let header = self.lanes.header(index).ok_or(PortDrop::Short)?;
         self.losing |= header.status & libc::TP_STATUS_LOSING != 0;
+        if let Some(overflow) = &mut self.overflow {
+            if let Some((header, buffer)) = overflow.frame_mut(index) {
+                return read(&header, buffer, link);
+            }
+            if header.stored < header.length {
+                // The queue had no room.
+                return Err(PortDrop::RingFull);
+            }
+        }
         let slot = self.lanes.bytes_mut(index).ok_or(PortDrop::Short)?;
         read(&header, slot, link)
     }
@@ -83,23 +102,35 @@ impl PacketInput {
     /// The frame at `index` for a look ahead; `None` where it is none.
     #[inline]
     pub fn peek(&mut self, index: usize, link: LinkId) -> Option<Frame<'_>> {
+        if let Some((header, buffer)) = self.overflow.as_mut().and_then(|overflow| overflow.frame_mut(index)) {
+            return read(&header, buffer, link).ok();
+        }
         let header = self.lanes.header(index)?;
         read(&header, self.lanes.bytes_mut(index)?, link).ok()
     }
 
     #[inline]
     pub fn bytes(&self, index: usize) -> Option<&[u8]> {
-        self.lanes.bytes(index)
+        match self.overflow.as_ref().and_then(|overflow| overflow.frame(index)) {
+            Some((_, buffer)) => Some(buffer),
+            None => self.lanes.bytes(index),
+        }
     }
 
     #[inline]
     pub fn bytes_mut(&mut self, index: usize) -> Option<&mut [u8]> {
-        self.lanes.bytes_mut(index)
+        match self.overflow.as_mut().and_then(|overflow| overflow.frame_mut(index)) {
+            Some((_, buffer)) => Some(buffer),
+            None => self.lanes.bytes_mut(index),
+        }
     }
 
     #[inline]
     pub fn release(&mut self, counters: &mut Counters) {
         self.lanes.release();
+        if let Some(overflow) = &mut self.overflow {
+            overflow.clear();
+        }
         if self.losing {
             self.losing = false;
             self.count_losses(counters);

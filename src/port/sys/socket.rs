@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
+use nix::sys::socket::MsgFlags;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
 use crate::base::Mac;
@@ -165,6 +166,22 @@ impl PacketSocket {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => self.0.set_send_buffer_size(bytes),
             outcome => outcome,
         }
+    }
+
+    /// Enlarges the receive buffer to `bytes`, beyond the system's limit.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_NET_ADMIN.
+    pub fn set_receive_buffer(&self, bytes: usize) -> io::Result<()> {
+        let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &value)
+    }
+
+    /// Reads the oldest frame of the socket's queue, and says how long it was: more than `buffer` has, where its end was
+    /// cut off. Never waits.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC;
+        nix::sys::socket::recv(self.as_raw_fd(), buffer, flags).map_err(io::Error::from)
     }
 
     /// Sends the first of `frames`, as many as one call takes and the link accepts, and says how

@@ -4,8 +4,10 @@ use std::thread;
 
 use super::lab::*;
 use crate::base::{LinkId, Mac};
+use crate::port::af_packet::QUEUE;
 use crate::port::{
-    Adjustment, Counters, Held, PacketOptions, Port, PortDrop, PortError, PortEvent, Ports, Queueing, Reception,
+    Adjustment, Counters, Held, LongFrames, PacketOptions, Port, PortDrop, PortError, PortEvent, Ports, Queueing,
+    Reception,
 };
 use crate::wire::{EtherType, LinkHeader, Offload};
 
@@ -153,6 +155,72 @@ fn held_slots_are_safe_from_the_kernel_and_what_found_none_is_counted() {
         let lost = counters(&ports, B).dropped(PortDrop::RingFull);
         // The last of the 64 may just have been on its way when the slot became free.
         assert!((63..=64).contains(&lost), "{lost} frames found no slot");
+    });
+}
+
+#[test]
+fn long_frames_keep_their_place_among_short_ones() {
+    in_namespace(|| {
+        veth_pair();
+        for long_frames in [LongFrames::Queue(QUEUE), LongFrames::Ring] {
+            let mut ports = ports_with(PacketOptions { long_frames, ..options("right") });
+            for round in 0..20 {
+                let packets: Vec<_> = (0..60)
+                    .map(|number| {
+                        let size = (number * 131 + round * 17) % 1400;
+                        if number % 4 == 1 {
+                            tcp_super_packet(size * 40 + 3000)
+                        } else {
+                            (udp_packet(size), Offload::NONE)
+                        }
+                    })
+                    .collect();
+                for (packet, offload) in &packets {
+                    ports.send_copy(A, packet, *offload, A_TO_B).unwrap();
+                }
+                ports.flush();
+                // A part of them is looked at before the rest.
+                await_frames(&mut ports, B, 7);
+                await_frames(&mut ports, B, packets.len());
+                for (index, (packet, offload)) in packets.iter().enumerate() {
+                    assert!(ports.peek(B, index).unwrap().packet() == packet);
+                    let mut frame = ports.frame(B, index).unwrap();
+                    assert!(frame.packet() == packet, "frame {index} of round {round}, {long_frames:?}");
+                    assert_eq!(frame.offload.segmentation, offload.segmentation);
+                    assert!(frame.prepend(crate::wire::frame::HEADROOM).is_some());
+                }
+                ports.flush();
+            }
+            let counters = counters(&ports, B);
+            assert_eq!((counters.received, counters.drops().next()), (20 * 60, None));
+        }
+    });
+}
+
+#[test]
+fn long_frames_that_find_the_queue_full_or_no_room_are_counted() {
+    in_namespace(|| {
+        veth_pair();
+        let mut ports = ports_with(PacketOptions { long_frames: LongFrames::Queue(1), ..options("right") });
+        let (packet, offload) = tcp_super_packet(30_000);
+        for _ in 0..10 {
+            ports.send_copy(A, &packet, offload, A_TO_B).unwrap();
+        }
+        send_from_left(&mut ports, [1000]);
+        await_frames(&mut ports, B, 11);
+        assert!(ports.frame(B, 0).unwrap().packet() == packet, "one is always taken");
+        let lost = (1..10).filter(|&index| ports.frame(B, index).err() == Some(PortDrop::RingFull)).count();
+        assert!(ports.frame(B, 10).unwrap().packet() == udp_packet(1000));
+        ports.flush();
+        assert!(lost >= 8, "{lost} of 9 found the queue full");
+        assert_eq!(counters(&ports, B).drops().collect::<Vec<_>>(), [(PortDrop::RingFull, lost as u64)]);
+
+        let mut ports = ports_with(PacketOptions { slot_size: 9000, ..options("right") });
+        ports.send_copy(A, &packet, offload, A_TO_B).unwrap();
+        send_from_left(&mut ports, [1000]);
+        await_frames(&mut ports, B, 2);
+        assert_eq!(ports.frame(B, 0).err(), Some(PortDrop::Truncated));
+        assert!(ports.frame(B, 1).unwrap().packet() == udp_packet(1000));
     });
 }
 

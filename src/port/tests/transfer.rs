@@ -16,12 +16,13 @@ use super::lab::*;
 use crate::base::{LinkId, Mac};
 use crate::port::sys::namespace;
 use crate::port::tun::TunOptions;
-use crate::port::{PacketOptions, Port, Ports, Queueing, Reception};
+use crate::port::{LongFrames, PacketOptions, Port, Ports, Queueing, Reception};
 use crate::wire::{EtherType, Frame, LinkHeader};
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const PORT: u16 = 7000;
+const QUEUED: LongFrames = LongFrames::Queue(crate::port::af_packet::QUEUE);
 /// Sent in each direction, both at once.
 const BULK: usize = 32 << 20;
 
@@ -91,11 +92,12 @@ fn exchange(stream: &TcpStream) {
 }
 
 /// Runs the transfer through packet ports on `left` and `right`.
-fn transfer_between_links(client: &File, server: &File, queueing: Queueing) -> u64 {
+fn transfer_between_links(client: &File, server: &File, queueing: Queueing, long_frames: LongFrames) -> u64 {
     let mut ports = Ports::new();
     ports.set_busy(true);
     for (link, name) in [(A, "left"), (B, "right")] {
-        let options = PacketOptions { slots: 256, reception: Reception::Promiscuous, queueing, ..options(name) };
+        let options =
+            PacketOptions { slots: 256, long_frames, reception: Reception::Promiscuous, queueing, ..options(name) };
         ports.insert(link, Port::packet(&options).unwrap());
     }
     transfer(&mut ports, client, server, |_, frame| Some(frame.link_header()))
@@ -143,8 +145,10 @@ fn transfer(
 fn a_bulk_transfer_passes_as_super_frames() {
     in_namespace(|| {
         let (client, server) = (attach("left", CLIENT), attach("right", SERVER));
-        let mean = transfer_between_links(&client, &server, Queueing::Discipline);
-        assert!(mean > 3000, "frames of {mean} bytes only");
+        for long_frames in [QUEUED, LongFrames::Ring] {
+            let mean = transfer_between_links(&client, &server, Queueing::Discipline, long_frames);
+            assert!(mean > 3000, "frames of {mean} bytes only, {long_frames:?}");
+        }
     });
 }
 
@@ -152,7 +156,7 @@ fn a_bulk_transfer_passes_as_super_frames() {
 fn plain_frames_may_bypass_the_discipline() {
     in_namespace(|| {
         let (client, server) = (attach("left", CLIENT), attach("right", SERVER));
-        transfer_between_links(&client, &server, Queueing::BypassPlain);
+        transfer_between_links(&client, &server, Queueing::BypassPlain, LongFrames::Ring);
     });
 }
 
@@ -168,8 +172,8 @@ fn the_kernel_finishes_frames_where_the_link_cannot() {
                 return;
             }
         }
-        transfer_between_links(&client, &server, Queueing::Discipline);
-        transfer_between_links(&client, &server, Queueing::BypassPlain);
+        transfer_between_links(&client, &server, Queueing::Discipline, QUEUED);
+        transfer_between_links(&client, &server, Queueing::BypassPlain, LongFrames::Ring);
     });
 }
 

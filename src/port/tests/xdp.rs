@@ -255,7 +255,8 @@ fn what_is_in_the_way_is_named_and_nothing_is_left_behind() {
         let busy = Port::xdp(&right(chooser())).map(drop).unwrap_err();
         assert!(matches!(busy, PortError::XdpBusy { .. }), "{busy}");
         drop(ports);
-        assert!(!program(), "the program outlived its port");
+        // The kernel takes it away in the background; each asking takes a process.
+        assert!((0..2000).any(|_| !program()), "the program outlived its port");
 
         let mut nothing = Assembler::default();
         nothing.set(Register(0), 2);
