@@ -6,4 +6,4 @@
 pub mod interpreter;
 pub mod program;
 
-pub use super::sys::bpf::{Attachment, Hook, LoadedProgram, ProgramKind};
+pub use super::sys::bpf::{Attachment, CounterMap, Hook, LoadedProgram, ProgramKind};

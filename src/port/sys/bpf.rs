@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 const MAP_CREATE: libc::c_int = 0;
+const MAP_LOOKUP: libc::c_int = 1;
 const MAP_UPDATE: libc::c_int = 2;
 const PROGRAM_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
@@ -15,6 +16,7 @@ const LINK_UPDATE: libc::c_int = 29;
 
 const PROGRAM_CLASSIFIER: u32 = 3;
 const PROGRAM_XDP: u32 = 6;
+const MAP_ARRAY: u32 = 2;
 const MAP_OF_SOCKETS: u32 = 17;
 const ATTACH_XDP: u32 = 37;
 const ATTACH_INGRESS: u32 = 46;
@@ -35,19 +37,7 @@ pub struct SocketMap(OwnedFd);
 impl SocketMap {
     /// A map for the queues below `queues`.
     pub fn new(queues: u32) -> io::Result<SocketMap> {
-        #[repr(C)]
-        struct Attributes {
-            kind: u32,
-            key_size: u32,
-            value_size: u32,
-            entries: u32,
-            flags: u32,
-        }
-        let attributes = Attributes { kind: MAP_OF_SOCKETS, key_size: 4, value_size: 4, entries: queues, flags: 0 };
-        // SAFETY: the command reads numbers alone.
-        let map = unsafe { call(MAP_CREATE, &attributes) }?;
-        // SAFETY: the kernel has just made this descriptor for us alone.
-        Ok(SocketMap(unsafe { OwnedFd::from_raw_fd(map) }))
+        create_map(MAP_OF_SOCKETS, size_of::<u32>(), queues).map(SocketMap)
     }
 
     /// Leads the frames of `queue` to `socket`, which is bound to it.
@@ -78,6 +68,81 @@ impl AsRawFd for SocketMap {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
     }
+}
+
+/// Words of a pair of counters in the kernel: each has a cache line of its own.
+const COUNTER_WORDS: usize = 8;
+
+/// Pairs of counters that programs add to.
+#[derive(Debug)]
+pub struct CounterMap {
+    map: OwnedFd,
+    entries: u32,
+}
+
+impl CounterMap {
+    /// A map of that many pairs, all of them zero.
+    ///
+    /// # Errors
+    /// The process may not, or there is no memory.
+    pub fn new(entries: u32) -> io::Result<CounterMap> {
+        Ok(CounterMap { map: create_map(MAP_ARRAY, size_of::<[u64; COUNTER_WORDS]>(), entries)?, entries })
+    }
+
+    /// The sum of all pairs.
+    pub fn sum(&self) -> [u64; 2] {
+        (0..self.entries).fold([0; 2], |sum, entry| {
+            // An entry of such a map is always there.
+            let pair = self.read(entry).unwrap_or_default();
+            std::array::from_fn(|index| sum[index].wrapping_add(pair[index]))
+        })
+    }
+
+    fn read(&self, entry: u32) -> io::Result<[u64; COUNTER_WORDS]> {
+        #[repr(C)]
+        struct Attributes {
+            map: u32,
+            padding: u32,
+            key: u64,
+            value: u64,
+            flags: u64,
+        }
+        let mut value = [0u64; COUNTER_WORDS];
+        let attributes = Attributes {
+            map: self.map.as_raw_fd() as u32,
+            padding: 0,
+            key: std::ptr::from_ref(&entry) as u64,
+            value: std::ptr::from_mut(&mut value) as u64,
+            flags: 0,
+        };
+        // SAFETY: the key is four bytes that are only read, the value as many as the map was made for and any
+        // bytes will do for it; both outlive the call.
+        unsafe { call(MAP_LOOKUP, &attributes) }?;
+        Ok(value)
+    }
+}
+
+impl AsRawFd for CounterMap {
+    fn as_raw_fd(&self) -> RawFd {
+        self.map.as_raw_fd()
+    }
+}
+
+/// A map from numbers below `entries` to values of that many bytes.
+fn create_map(kind: u32, value_size: usize, entries: u32) -> io::Result<OwnedFd> {
+    #[repr(C)]
+    struct Attributes {
+        kind: u32,
+        key_size: u32,
+        value_size: u32,
+        entries: u32,
+        flags: u32,
+    }
+    let attributes = Attributes { kind, key_size: 4, value_size: value_size as u32, entries, flags: 0 };
+    // SAFETY: the command reads numbers alone.
+    let map = unsafe { call(MAP_CREATE, &attributes) }?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(map) })
 }
 
 /// What a program is written for.
