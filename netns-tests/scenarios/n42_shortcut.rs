@@ -31,7 +31,8 @@ pub fn run(world: &mut World) -> Outcome {
         ensure!(taken_by_kernel == (way == "kernel"), "--decapsulate {way}: {:?}", counts(world)?);
         for offloads in ["on", "off"] {
             if offloads == "off" {
-                let lines = "for link in eth0 eth1; do ethtool -K $link tx off tso off gso off; done";
+                let lines =
+                    "for link in $(ip -o link | sed -n 's/^[0-9]*: \\(eth[0-9]*\\)[@:].*/\\1/p'); do ethtool -K $link tx off tso off gso off; done";
                 world.shell("director", lines)?;
                 world.adm("-C")?;
             }
@@ -70,13 +71,13 @@ fn has_taken(world: &World) -> Result<bool, Failure> {
     Ok(counts(world)?.iter().any(|line| line.contains(BY_KERNEL)))
 }
 
-/// Of the many packets of a transfer, user space had hardly one.
+/// Of the many packets of both, user space had hardly one.
 fn nearly_all(world: &World) -> Outcome {
     let said = counts(world)?;
     let number = |line: &String| line.split(' ').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
     let all = said.first().map(number).unwrap_or_default();
     let by_kernel = said.iter().find(|line| line.contains(BY_KERNEL)).map(number).unwrap_or_default();
-    ensure!(all > 1000 && all - by_kernel < 10, "{said:?}");
+    ensure!(all > 100 && all - by_kernel < 10, "{said:?}");
     Ok(())
 }
 
@@ -119,14 +120,14 @@ fn hostile(world: &World) -> Result<Vec<String>, Failure> {
         fs::write(&file, payload)?;
         world.shell("director", &format!("socat -u -b 65536 OPEN:{input} IP4-SENDTO:{server}:{protocol}"))?;
     }
-    // Whole frames, for what the kernel would not send.
-    let link = world.shell("director", &format!("ip -o route get {server} | sed 's/.* dev //; s/ .*//'"))?;
+    // Whole frames from the last link, for what no kernel would send.
+    let link = world.shell("router", &format!("ip -o route get {server} | sed 's/.* dev //; s/ .*//'"))?;
     let link = link.trim();
     let mac_of = |role: &str, link: &str| -> Result<Vec<u8>, Failure> {
-        let text = world.shell(role, &format!("cat /sys/class/net/{link}/address"))?;
+        let text = world.shell(role, &format!("ip -o link show dev {link} | sed 's/.*ether //; s/ .*//'"))?;
         Ok(text.trim().split(':').filter_map(|octet| u8::from_str_radix(octet, 16).ok()).collect())
     };
-    let header = [mac_of("rs1", "eth0")?, mac_of("director", link)?, vec![8, 0]].concat();
+    let header = [mac_of("rs1", "eth0")?, mac_of("router", link)?, vec![8, 0]].concat();
     let whole = ipv4(source, server, 4, &inner);
     let frames = [
         ("a wrong outer checksum", changed(&whole, 8, 63)),
@@ -135,16 +136,17 @@ fn hostile(world: &World) -> Result<Vec<String>, Failure> {
     ];
     for (_, packet) in &frames {
         fs::write(&file, [&header[..], packet].concat())?;
-        world.shell("director", &format!("socat -u -b 65536 OPEN:{input} INTERFACE:{link}"))?;
+        world.shell("router", &format!("socat -u -b 65536 OPEN:{input} INTERFACE:{link}"))?;
     }
     let sent = payloads.len() + frames.len();
     let mut said = Vec::new();
-    world.until(5, "the counting of hostile packets", || {
+    let all = world.until(5, "the counting of hostile packets", || {
         said = counts(world)?;
         let number = |line: &String| line.split(' ').next().and_then(|word| word.parse::<usize>().ok());
         said.retain(|line| !line.contains(BY_KERNEL));
         Ok(said.iter().filter_map(number).sum::<usize>() >= sent)
-    })?;
+    });
+    ensure!(all.is_ok(), "{sent} packets were sent, counted are {said:?}");
     ensure!(said[0].starts_with("3 packets"), "{said:?}");
     ensure!(said.len() >= 6, "not all that is hostile is told apart: {said:?}");
     Ok(said)
