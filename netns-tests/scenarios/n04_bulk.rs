@@ -29,6 +29,11 @@ pub fn run(world: &mut World) -> Outcome {
 
 fn transfer(world: &mut World, topology: Topology) -> Outcome {
     world.build(topology, Director::Started)?;
+    both_ways(world, topology)
+}
+
+/// The file down and up, in a lab that is built.
+pub fn both_ways(world: &World, topology: Topology) -> Outcome {
     // With nginx alone at port 80, and our own server, which stores uploads, at 8080.
     world.add_services("-t", 80, "rr")?;
     world.add_services("-t", 8080, "rr")?;
