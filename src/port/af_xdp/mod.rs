@@ -17,9 +17,6 @@
 //! `Documentation/networking/af_xdp.rst`.
 
 mod checksum;
-#[cfg(test)]
-mod interpreter;
-pub mod program;
 pub(super) mod receive;
 pub mod selection;
 
@@ -28,7 +25,7 @@ use std::io;
 use super::af_packet::transmit::PacketOutput;
 use super::af_packet::{self, PacketOptions};
 use super::error::PortError;
-use super::sys::bpf::{SocketMap, XdpProgram};
+use super::sys::bpf::{Hook, LoadedProgram, ProgramKind, SocketMap};
 use super::sys::xdp::{Step, XdpSocket};
 use receive::XdpInput;
 use selection::Selection;
@@ -67,11 +64,12 @@ pub(super) fn open(options: &XdpOptions) -> Result<(XdpInput, PacketOutput), Por
         map.lead(queue, socket).map_err(at("leading frames to an AF_XDP socket"))?;
     }
     let program = load(&options.selection, &map).map_err(|source| bpf_error(options, "loading a program", source))?;
-    let attachment = program.attach(options.packet.interface).map_err(|source| match source.raw_os_error() {
-        Some(libc::EBUSY | libc::EEXIST) => PortError::XdpOccupied { link: link(), source },
-        Some(libc::EINVAL) => PortError::XdpLinks { link: link(), source },
-        _ => bpf_error(options, "attaching a program", source),
-    })?;
+    let attachment =
+        program.attach(Hook::Xdp, options.packet.interface).map_err(|source| match source.raw_os_error() {
+            Some(libc::EBUSY | libc::EEXIST) => PortError::XdpOccupied { link: link(), source },
+            Some(libc::EINVAL) => PortError::XdpLinks { link: link(), source },
+            _ => bpf_error(options, "attaching a program", source),
+        })?;
     Ok((XdpInput::new(link(), attachment, map, sockets, packet), output))
 }
 
@@ -93,11 +91,14 @@ fn open_sockets(options: &XdpOptions) -> Result<Vec<XdpSocket>, PortError> {
 
 /// Loads the program for `selection`; where there are too many addresses, what comes to the link's own one
 /// stays with the packet ring.
-fn load(selection: &Selection, map: &SocketMap) -> io::Result<XdpProgram> {
+fn load(selection: &Selection, map: &SocketMap) -> io::Result<LoadedProgram> {
     use std::os::fd::AsRawFd;
     let map = map.as_raw_fd();
     let program = selection.program(map).or_else(|_| selection.virtual_alone().program(map));
-    XdpProgram::load(&program.map_err(|error| io::Error::new(io::ErrorKind::ArgumentListTooLong, error))?.bytes())
+    LoadedProgram::load(
+        ProgramKind::Xdp,
+        &program.map_err(|error| io::Error::new(io::ErrorKind::ArgumentListTooLong, error))?.bytes(),
+    )
 }
 
 fn bpf_error(options: &XdpOptions, step: &'static str, source: io::Error) -> PortError {

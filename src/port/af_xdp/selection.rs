@@ -26,7 +26,7 @@ use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::ip::{v4, v6};
 use crate::wire::transport::udp;
 
-use super::program::{Assembler, Label, Program, ProgramTooLong, Register, Test, Width};
+use crate::port::bpf::program::{Assembler, Label, Program, ProgramTooLong, Register, Test, Width};
 
 /// Longest frame that is taken: what a chunk of [`CHUNK`](crate::port::sys::xdp::CHUNK) bytes holds beside
 /// the headroom that the kernel leaves in it.

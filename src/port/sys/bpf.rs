@@ -13,9 +13,12 @@ const PROGRAM_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
 const LINK_UPDATE: libc::c_int = 29;
 
+const PROGRAM_CLASSIFIER: u32 = 3;
 const PROGRAM_XDP: u32 = 6;
 const MAP_OF_SOCKETS: u32 = 17;
 const ATTACH_XDP: u32 = 37;
+const ATTACH_INGRESS: u32 = 46;
+const ATTACH_EGRESS: u32 = 47;
 /// The program sees long frames by their beginning (BPF_F_XDP_HAS_FRAGS, Linux 5.18): without it the kernel copies
 /// each super-frame into one piece, for which it needs that much memory in one piece.
 const LONG_FRAMES: u32 = 1 << 5;
@@ -77,67 +80,121 @@ impl AsRawFd for SocketMap {
     }
 }
 
+/// What a program is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProgramKind {
+    /// Frames as they come in, before the kernel makes packets of them.
+    Xdp,
+    /// Packets of the kernel's at a link (BPF_PROG_TYPE_SCHED_CLS).
+    Classifier,
+}
+
+impl ProgramKind {
+    fn number(self) -> u32 {
+        match self {
+            ProgramKind::Xdp => PROGRAM_XDP,
+            ProgramKind::Classifier => PROGRAM_CLASSIFIER,
+        }
+    }
+
+    /// What is asked for where the kernel knows of it.
+    fn flags(self) -> u32 {
+        match self {
+            ProgramKind::Xdp => LONG_FRAMES,
+            ProgramKind::Classifier => 0,
+        }
+    }
+}
+
+/// Where at a link a program is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// An XDP program, by the kernel's generic code.
+    Xdp,
+    /// A classifier, on what comes in, behind those that are there (TCX, Linux 6.6).
+    Ingress,
+    /// A classifier, on what leaves by way of the queueing discipline (TCX, Linux 6.6).
+    Egress,
+}
+
 /// A program that the kernel has taken.
 #[derive(Debug)]
-pub struct XdpProgram(OwnedFd);
+pub struct LoadedProgram(OwnedFd);
 
-impl XdpProgram {
+impl LoadedProgram {
     /// Loads `instructions`.
-    pub fn load(instructions: &[[u8; 8]]) -> io::Result<XdpProgram> {
-        match XdpProgram::load_with(instructions, LONG_FRAMES) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => XdpProgram::load_with(instructions, 0),
+    ///
+    /// # Errors
+    /// The process may not, or the kernel cannot prove that the program is harmless.
+    pub fn load(kind: ProgramKind, instructions: &[[u8; 8]]) -> io::Result<LoadedProgram> {
+        match load_with(kind, instructions, kind.flags()) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && kind.flags() != 0 => {
+                load_with(kind, instructions, 0)
+            }
             outcome => outcome,
         }
     }
 
-    fn load_with(instructions: &[[u8; 8]], flags: u32) -> io::Result<XdpProgram> {
-        #[repr(C)]
-        struct Attributes {
-            kind: u32,
-            count: u32,
-            instructions: u64,
-            licence: u64,
-            log_level: u32,
-            log_size: u32,
-            log: u64,
-            kernel_version: u32,
-            flags: u32,
-        }
-        let count = u32::try_from(instructions.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
-        let attributes = Attributes {
-            kind: PROGRAM_XDP,
-            count,
-            instructions: instructions.as_ptr() as u64,
-            licence: LICENCE.as_ptr() as u64,
-            log_level: 0,
-            log_size: 0,
-            log: 0,
-            kernel_version: 0,
-            flags,
-        };
-        // SAFETY: `instructions` points at `count` instructions of eight bytes and `licence` at a string that
-        // ends with zero; both outlive the call and are only read.
-        let program = unsafe { call(PROGRAM_LOAD, &attributes) }?;
-        // SAFETY: the kernel has just made this descriptor for us alone.
-        Ok(XdpProgram(unsafe { OwnedFd::from_raw_fd(program) }))
-    }
-
-    /// Has the kernel run the program on each frame that comes in by `interface`, for as long as the answer lives.
-    pub fn attach(&self, interface: u32) -> io::Result<Attachment> {
+    /// Has the kernel run the program at `hook` of `interface`, for as long as the answer lives.
+    ///
+    /// # Errors
+    /// The process may not, the kernel has no such hook, or another program occupies it.
+    pub fn attach(&self, hook: Hook, interface: u32) -> io::Result<Attachment> {
         #[repr(C)]
         struct Attributes {
             program: u32,
             interface: u32,
             kind: u32,
             flags: u32,
+            /// Before or behind which program; none is named, so behind all that are there.
+            relative: u32,
+            padding: u32,
+            revision: u64,
         }
+        let (kind, flags) = match hook {
+            Hook::Xdp => (ATTACH_XDP, GENERIC),
+            Hook::Ingress => (ATTACH_INGRESS, 0),
+            Hook::Egress => (ATTACH_EGRESS, 0),
+        };
         let program = self.0.as_raw_fd() as u32;
-        let attributes = Attributes { program, interface, kind: ATTACH_XDP, flags: GENERIC };
+        let attributes = Attributes { program, interface, kind, flags, relative: 0, padding: 0, revision: 0 };
         // SAFETY: the command reads numbers alone.
         let link = unsafe { call(LINK_CREATE, &attributes) }?;
         // SAFETY: the kernel has just made this descriptor for us alone.
         Ok(Attachment(unsafe { OwnedFd::from_raw_fd(link) }))
     }
+}
+
+fn load_with(kind: ProgramKind, instructions: &[[u8; 8]], flags: u32) -> io::Result<LoadedProgram> {
+    #[repr(C)]
+    struct Attributes {
+        kind: u32,
+        count: u32,
+        instructions: u64,
+        licence: u64,
+        log_level: u32,
+        log_size: u32,
+        log: u64,
+        kernel_version: u32,
+        flags: u32,
+    }
+    let count = u32::try_from(instructions.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
+    let attributes = Attributes {
+        kind: kind.number(),
+        count,
+        instructions: instructions.as_ptr() as u64,
+        licence: LICENCE.as_ptr() as u64,
+        log_level: 0,
+        log_size: 0,
+        log: 0,
+        kernel_version: 0,
+        flags,
+    };
+    // SAFETY: `instructions` points at `count` instructions of eight bytes and `licence` at a string that
+    // ends with zero; both outlive the call and are only read.
+    let program = unsafe { call(PROGRAM_LOAD, &attributes) }?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(LoadedProgram(unsafe { OwnedFd::from_raw_fd(program) }))
 }
 
 /// A program at a link; it leaves the link when this is dropped.
@@ -146,7 +203,7 @@ pub struct Attachment(OwnedFd);
 
 impl Attachment {
     /// Puts another program in the place of the one there is, in one step.
-    pub fn replace(&self, program: &XdpProgram) -> io::Result<()> {
+    pub fn replace(&self, program: &LoadedProgram) -> io::Result<()> {
         #[repr(C)]
         struct Attributes {
             link: u32,

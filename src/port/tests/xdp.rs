@@ -5,7 +5,7 @@ use std::process::Command;
 use super::lab::*;
 use crate::base::{LinkId, Mac};
 use crate::port::af_xdp::CHUNKS;
-use crate::port::sys::bpf::{SocketMap, XdpProgram};
+use crate::port::sys::bpf::{Hook, LoadedProgram, ProgramKind, SocketMap};
 use crate::port::{Adjustment, Held, Port, PortDrop, PortError, PortEvent, Ports, Selection, XdpOptions};
 use crate::wire::checksum::Sum;
 use crate::wire::offload::Completion;
@@ -245,7 +245,7 @@ fn the_kernel_takes_programs_as_long_as_they_may_be() {
         let v6 = |number: u16| std::net::IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 1, number]);
         let from = |count| Selection { from: (0..count).map(v6).collect(), ..to_right() };
         let longest = (0..4000).rev().find_map(|count| from(count).program(descriptor).ok()).unwrap();
-        XdpProgram::load(&longest.bytes()).unwrap();
+        LoadedProgram::load(ProgramKind::Xdp, &longest.bytes()).unwrap();
     });
 }
 
@@ -265,7 +265,10 @@ fn what_is_in_the_way_is_named_and_nothing_is_left_behind() {
 
         let map = SocketMap::new(1).unwrap();
         let nothing = Selection::default().program(std::os::fd::AsRawFd::as_raw_fd(&map)).unwrap();
-        let attachment = XdpProgram::load(&nothing.bytes()).unwrap().attach(options("right").interface).unwrap();
+        let attachment = LoadedProgram::load(ProgramKind::Xdp, &nothing.bytes())
+            .unwrap()
+            .attach(Hook::Xdp, options("right").interface)
+            .unwrap();
         let occupied = loop {
             match Port::xdp(&right()).map(drop).unwrap_err() {
                 PortError::XdpBusy { .. } => await_up("left"),

@@ -1,9 +1,9 @@
-//! Extended BPF programs, as far as choosing frames needs them: what the kernel runs on each frame of a
-//! link before anybody else sees it.
+//! Extended BPF programs, as far as choosing and changing frames needs them: what the kernel runs on each frame
+//! at some place of a link.
 //!
-//! Eleven registers of 64 bits, of which 6 to 9 outlive a call; jumps go forward only here. The kernel
-//! takes a program only where it can prove that every load lies in the frame: compare with the frame's end
-//! first. Mirrors `Documentation/bpf/standardization/instruction-set.rst`.
+//! Eleven registers of 64 bits, of which 6 to 9 outlive a call and the last points behind the program's own
+//! 512 bytes; jumps go forward only here. The kernel takes a program only where it can prove that every load
+//! lies in the frame: compare with the frame's end first. Mirrors `Documentation/bpf/standardization/instruction-set.rst`.
 
 use thiserror::Error;
 
@@ -12,6 +12,8 @@ pub const LIMIT: usize = libc::BPF_MAXINSNS as usize;
 
 const CLASS_LOAD: u8 = libc::BPF_LD as u8;
 const CLASS_LOAD_INDEXED: u8 = libc::BPF_LDX as u8;
+const CLASS_STORE: u8 = libc::BPF_ST as u8;
+const CLASS_STORE_INDEXED: u8 = libc::BPF_STX as u8;
 const CLASS_JUMP: u8 = libc::BPF_JMP as u8;
 /// Jumps that look at the lower half of a register.
 const CLASS_JUMP_32: u8 = 0x06;
@@ -76,9 +78,15 @@ pub struct ProgramTooLong(pub usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Register(pub u8);
 
-/// How many bytes a load takes.
+impl Register {
+    /// Points behind the program's own 512 bytes of memory; read only.
+    pub const STACK_END: Register = Register(10);
+}
+
+/// How many bytes a load or store takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Width {
+    Double = DOUBLE_WORD as isize,
     Word = libc::BPF_W as isize,
     Half = libc::BPF_H as isize,
     Byte = libc::BPF_B as isize,
@@ -123,6 +131,16 @@ impl Assembler {
     /// `to` := the bytes at `base` plus `offset`, in memory order.
     pub fn load(&mut self, width: Width, to: Register, base: Register, offset: i16) {
         self.push(CLASS_LOAD_INDEXED | MODE_MEMORY | width as u8, to, base, offset, 0);
+    }
+
+    /// The bytes at `base` plus `offset` := the lowest ones of `from`, in memory order.
+    pub fn store(&mut self, width: Width, base: Register, offset: i16, from: Register) {
+        self.push(CLASS_STORE_INDEXED | MODE_MEMORY | width as u8, base, from, offset, 0);
+    }
+
+    /// The bytes at `base` plus `offset` := `number`, in memory order.
+    pub fn store_number(&mut self, width: Width, base: Register, offset: i16, number: i32) {
+        self.push(CLASS_STORE | MODE_MEMORY | width as u8, base, Register(0), offset, number);
     }
 
     /// `to` := `from`.
