@@ -44,6 +44,7 @@ scenarios! {
     n30_address_taken "30-address-taken"
     n40_settings "40-settings"
     n41_xdp "41-xdp"
+    n42_tunnels_whole "42-tunnels-whole"
     n24_failover "24-failover"
     n25_failover_from_kernel "25-failover-from-kernel"
     n26_failover_to_kernel "26-failover-to-kernel"

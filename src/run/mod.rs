@@ -13,6 +13,7 @@ mod permit;
 mod server;
 mod start;
 mod surroundings;
+mod tunnels;
 mod workers;
 mod xdp;
 

@@ -30,6 +30,7 @@ use crate::worker::{Message, Way};
 use super::keeper::{self, Keeper};
 use super::local_servers::{LocalServers, Wanted};
 use super::options::Options;
+use super::tunnels::Tunnels;
 use super::workers::Workers;
 use super::xdp::{Ground, XdpPorts};
 
@@ -54,6 +55,8 @@ pub struct Surroundings {
     virtual_prefixes: Vec<Prefix>,
     /// The links whose small frames come by AF_XDP.
     xdp: XdpPorts,
+    /// The links by which super-frames in tunnels leave whole.
+    tunnels: Tunnels,
     /// The real servers that are masqueraded.
     masqueraded: BTreeSet<IpAddr>,
     /// The routes and rules that lead packets into the TUN device.
@@ -106,6 +109,7 @@ impl Surroundings {
                 .map(|workers| FlowHash { workers, key: FlowKey::Address, seed: seed as u32 }),
             virtual_prefixes: Vec::new(),
             xdp: XdpPorts::new(options),
+            tunnels: Tunnels::default(),
             masqueraded: BTreeSet::new(),
             tun_way: None,
             local_servers: LocalServers::new(own_link),
@@ -253,6 +257,12 @@ impl Surroundings {
             changed = Some(self.publish(director.fleet()));
         }
         self.adjust_xdp(director);
+        if director.model().service_table().has_tunnels()
+            && self.tunnels.keep(director.fleet(), self.open.keys().copied())
+        {
+            self.tunnels.lines(&self.view.network).iter().for_each(|line| log::info!("{line}"));
+            self.describe(director);
+        }
         if let Some(way) = &mut self.tun_way {
             let owned: HashSet<IpAddr> = self.owned.iter().map(|entry| entry.address).collect();
             let led = self
@@ -335,6 +345,7 @@ impl Surroundings {
         director.lines = [
             self.introduction.clone(),
             self.xdp.lines(&self.view),
+            self.tunnels.lines(&self.view.network),
             self.local_servers.lines(),
             self.posture.describe(),
         ]
@@ -455,6 +466,7 @@ impl Surroundings {
         self.open.retain(|id, _| served.contains(id));
         self.refused.retain(|id| served.contains(id));
         self.xdp.retain(|id| served.contains(&id));
+        self.tunnels.retain(|id| served.contains(&id));
         let mut errors = Vec::new();
         for id in self.view.served.clone() {
             let Some(link) = self.view.network.link(id).cloned() else { continue };

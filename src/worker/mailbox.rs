@@ -66,6 +66,11 @@ pub enum Message {
         link: LinkId,
         selection: Arc<Selection>,
     },
+    /// Have super-frames leave a link whole also where they are in tunnels, if that can be.
+    CarryTunnels {
+        link: LinkId,
+        outcome: mpsc::Sender<Result<(), PortError>>,
+    },
     Close {
         link: LinkId,
     },

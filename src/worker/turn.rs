@@ -440,6 +440,13 @@ impl Worker {
                     log::warn!("what AF_XDP takes cannot be adjusted: {error}");
                 }
             }
+            Message::CarryTunnels { link, outcome } => {
+                let carried = self.ports.carry_tunnels(link);
+                if carried.is_ok() {
+                    self.engine.carry_tunnels(link);
+                }
+                let _ = outcome.send(carried);
+            }
             Message::Close { link } => self.close(link),
             Message::Ask { question, answer } => {
                 let _ = answer.send(self.answer(now, &question));
@@ -475,6 +482,7 @@ impl Worker {
                 };
                 note("received", "Frames received.", port.received);
                 note("sent", "Frames sent.", port.sent);
+                note("tunneled", "Super-frames in tunnels that were sent whole.", port.tunneled);
                 for reason in crate::port::PortDrop::ALL {
                     note(reason.name(), reason.meaning(), port.dropped(*reason));
                 }
@@ -561,6 +569,7 @@ impl Worker {
             let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
         }
         self.ports.remove(link);
+        self.engine.cut_tunnels(link);
         self.ready.retain(|&id| id != link);
     }
 

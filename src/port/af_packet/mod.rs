@@ -19,6 +19,7 @@ mod membership;
 pub mod program;
 pub(super) mod receive;
 pub(super) mod transmit;
+mod tunnel;
 
 use std::io;
 
@@ -157,7 +158,7 @@ pub(super) fn open(options: &PacketOptions) -> Result<(PacketInput, PacketOutput
     let bypass = open_output(options)?;
     let passing_by = bypass.set_number(libc::PACKET_QDISC_BYPASS, 1);
     passing_by.map_err(|source| step(options, "bypassing the queueing discipline", source))?;
-    Ok((input, PacketOutput::new(socket, bypass, options.queueing)))
+    Ok((input, PacketOutput::new(socket, bypass, options)))
 }
 
 fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {

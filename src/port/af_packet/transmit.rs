@@ -2,9 +2,12 @@
 
 use std::io::{self, IoSlice};
 
-use super::Queueing;
+use super::tunnel::Tunnel;
+use super::{PacketOptions, Queueing};
 use crate::port::batch::{Outgoing, Slices};
-use crate::port::counters::Counters;
+use crate::port::counters::{Counters, PortDrop};
+use crate::port::envelope::Cutting;
+use crate::port::error::PortError;
 use crate::port::event::{Failure, PortEvent, Scope};
 use crate::port::sys::socket::{BATCH, PacketSocket};
 use crate::wire::offload::HEADER_LENGTH;
@@ -16,14 +19,32 @@ pub(in crate::port) struct PacketOutput {
     /// Past the queueing discipline, for plain frames only: a super-frame that the device cannot cut itself
     /// would be lost there.
     bypass: PacketSocket,
+    /// For super-frames in tunnels, where they are carried.
+    tunnel: Option<Tunnel>,
+    /// What the sockets were opened with.
+    options: Box<PacketOptions>,
     queueing: Queueing,
     /// There are so many frames that it matters.
     dense: bool,
 }
 
 impl PacketOutput {
-    pub fn new(socket: PacketSocket, bypass: PacketSocket, queueing: Queueing) -> PacketOutput {
-        PacketOutput { socket, bypass, queueing, dense: false }
+    pub fn new(socket: PacketSocket, bypass: PacketSocket, options: &PacketOptions) -> PacketOutput {
+        let queueing = options.queueing;
+        let options = Box::new(PacketOptions { filter: None, fanout: None, ..options.clone() });
+        PacketOutput { socket, bypass, tunnel: None, options, queueing, dense: false }
+    }
+
+    /// Sends super-frames in tunnels whole from now on.
+    pub fn carry_tunnels(&mut self) -> Result<(), PortError> {
+        if self.tunnel.is_none() {
+            self.tunnel = Some(Tunnel::open(&self.options)?);
+        }
+        Ok(())
+    }
+
+    pub fn carries_tunnels(&self) -> bool {
+        self.tunnel.is_some()
     }
 
     pub fn set_dense(&mut self, dense: bool) {
@@ -45,30 +66,44 @@ impl PacketOutput {
         let mut socket = &self.socket;
         let mut outcome = Ok(());
         for frame in frames {
-            let wanted = self.socket_for(&frame);
+            let Some(wanted) = self.socket_for(&frame) else {
+                counters.drop_frames(PortDrop::Tunneled, 1);
+                continue;
+            };
             // A run of frames for one socket goes out before the next run starts, so that order is kept.
             if count == BATCH || (count > 0 && !std::ptr::eq(wanted, socket)) {
-                outcome = outcome.and(send_run(socket, &slices[..count], counters));
+                outcome = outcome.and(self.send_run(socket, &slices[..count], counters));
                 count = 0;
             }
             socket = wanted;
             slices[count] = IoSlice::new(frame.bytes);
             count += 1;
         }
-        outcome.and(send_run(socket, &slices[..count], counters))
+        outcome.and(self.send_run(socket, &slices[..count], counters))
     }
 
-    fn socket_for(&self, frame: &Outgoing<'_>) -> &PacketSocket {
-        if self.dense && self.queueing == Queueing::BypassPlain && !frame.segmented {
-            &self.bypass
-        } else {
-            &self.socket
+    #[inline]
+    fn socket_for(&self, frame: &Outgoing<'_>) -> Option<&PacketSocket> {
+        match frame.cutting {
+            Cutting::Plain if self.dense && self.queueing == Queueing::BypassPlain => Some(&self.bypass),
+            Cutting::Plain | Cutting::Segmented => Some(&self.socket),
+            Cutting::Tunneled => self.tunnel.as_ref().map(Tunnel::socket),
         }
     }
-}
 
-fn send_run(socket: &PacketSocket, frames: &[IoSlice<'_>], counters: &mut Counters) -> Result<(), PortEvent> {
-    send_all(frames, counters, |frames| socket.send(frames))
+    fn send_run(
+        &self,
+        socket: &PacketSocket,
+        frames: &[IoSlice<'_>],
+        counters: &mut Counters,
+    ) -> Result<(), PortEvent> {
+        let before = counters.sent;
+        let outcome = send_all(frames, counters, |frames| socket.send(frames));
+        if self.tunnel.as_ref().is_some_and(|tunnel| std::ptr::eq(tunnel.socket(), socket)) {
+            counters.tunneled += counters.sent - before;
+        }
+        outcome
+    }
 }
 
 /// Sends all `frames` by `send`, which sends some from the front and says how many, or what befell
@@ -111,7 +146,6 @@ fn send_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::PortDrop;
 
     /// Plays the kernel: takes frames until one is listed as failing.
     fn run(count: usize, failing: &[(u8, i32)]) -> (Counters, Result<(), PortEvent>, Vec<u8>) {

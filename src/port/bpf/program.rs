@@ -24,6 +24,7 @@ const MODE_MEMORY: u8 = libc::BPF_MEM as u8;
 const DOUBLE_WORD: u8 = 0x18;
 const BY_REGISTER: u8 = libc::BPF_X as u8;
 const MOVE: u8 = 0xb0;
+const NEGATE: u8 = 0x80;
 /// With the register bit set: to network order, of as many bits as the number says.
 const BYTE_ORDER: u8 = 0xd0;
 const CALL: u8 = 0x80;
@@ -159,6 +160,11 @@ impl Assembler {
 
     pub fn add_register(&mut self, to: Register, from: Register) {
         self.push(CLASS_ALU_64 | libc::BPF_ADD as u8 | BY_REGISTER, to, from, 0, 0);
+    }
+
+    /// `to` := minus `to`.
+    pub fn negate(&mut self, to: Register) {
+        self.push(CLASS_ALU_64 | NEGATE, to, Register(0), 0, 0);
     }
 
     /// Keeps of the lower half of `to` the bits of `mask`, and nothing of the upper one.
