@@ -46,7 +46,9 @@ pub enum PortError {
     #[error("a queue of {link} belongs to another AF_XDP socket")]
     XdpBusy { link: String, source: io::Error },
     /// Programs at a link's way out need more than packet sockets do.
-    #[error("it is not permitted: it takes CAP_BPF and CAP_NET_ADMIN besides CAP_NET_RAW")]
+    #[error(
+        "telling the kernel of outer headers is not permitted: it takes CAP_BPF and CAP_NET_ADMIN besides CAP_NET_RAW"
+    )]
     TunnelsNotPermitted { source: io::Error },
     /// The kernel has no such programs.
     #[error(
