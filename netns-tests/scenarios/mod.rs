@@ -49,4 +49,5 @@ scenarios! {
     n26_failover_to_kernel "26-failover-to-kernel"
     n27_local_server "27-local-server"
     n42_shortcut "42-shortcut"
+    n43_tunnels_whole "43-tunnels-whole"
 }

@@ -64,7 +64,7 @@ pub fn both_ways(world: &World, topology: Topology) -> Outcome {
 }
 
 /// Bytes that repeat at no length that a network knows (a xorshift generator's).
-fn write_original(path: &Path, length: u64) -> Outcome {
+pub fn write_original(path: &Path, length: u64) -> Outcome {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     for _ in 0..length / 8 {
@@ -76,7 +76,7 @@ fn write_original(path: &Path, length: u64) -> Outcome {
     Ok(file.flush()?)
 }
 
-fn same(one: &Path, other: &Path) -> std::io::Result<bool> {
+pub fn same(one: &Path, other: &Path) -> std::io::Result<bool> {
     if one.metadata()?.len() != other.metadata()?.len() {
         return Ok(false);
     }

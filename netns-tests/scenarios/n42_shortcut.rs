@@ -21,11 +21,7 @@ pub fn run(world: &mut World) -> Outcome {
     }
     let mut counted = Vec::new();
     for way in ["kernel", "user"] {
-        world.real_server_arguments = ["--decapsulate", way].map(str::to_owned).into();
-        world.build(Topology::Tun, Director::Started).map_err(|failure| match failure {
-            Failure::Failed(why) if why.contains("no tunnels apart here") => Failure::skipped(why),
-            other => other,
-        })?;
+        build(world, way, Director::Started)?;
         counted.push(hostile(world)?);
         let taken_by_kernel = has_taken(world)?;
         ensure!(taken_by_kernel == (way == "kernel"), "--decapsulate {way}: {:?}", counts(world)?);
@@ -45,6 +41,15 @@ pub fn run(world: &mut World) -> Outcome {
     }
     ensure!(counted[0] == counted[1], "in the kernel: {:?}, in user space: {:?}", counted[0], counted[1]);
     Ok(())
+}
+
+/// A network whose real servers take tunnels apart that way; not run where they cannot.
+pub fn build(world: &mut World, way: &str, director: Director) -> Outcome {
+    world.real_server_arguments = ["--decapsulate", way].map(str::to_owned).into();
+    world.build(Topology::Tun, director).map_err(|failure| match failure {
+        Failure::Failed(why) if why.contains("no tunnels apart here") => Failure::skipped(why),
+        other => other,
+    })
 }
 
 /// What the real server `rs1` says that it has counted.
@@ -67,12 +72,13 @@ fn counts(world: &World) -> Result<Vec<String>, Failure> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
+/// Whether its kernel has taken any.
 fn has_taken(world: &World) -> Result<bool, Failure> {
     Ok(counts(world)?.iter().any(|line| line.contains(BY_KERNEL)))
 }
 
 /// Of the many packets of both, user space had hardly one.
-fn nearly_all(world: &World) -> Outcome {
+pub fn nearly_all(world: &World) -> Outcome {
     let said = counts(world)?;
     let number = |line: &String| line.split(' ').next().and_then(|word| word.parse::<u64>().ok()).unwrap_or_default();
     let all = said.first().map(number).unwrap_or_default();

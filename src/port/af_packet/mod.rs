@@ -20,6 +20,7 @@ mod membership;
 pub mod program;
 pub(super) mod receive;
 pub(super) mod transmit;
+mod tunnel;
 
 use std::io;
 
@@ -162,7 +163,7 @@ pub(super) fn open(options: &PacketOptions) -> Result<(PacketInput, PacketOutput
     let bypass = open_output(options)?;
     let passing_by = bypass.set_number(libc::PACKET_QDISC_BYPASS, 1);
     passing_by.map_err(|source| step(options, "bypassing the queueing discipline", source))?;
-    Ok((input, PacketOutput::new(socket, bypass, open_chunks(options), options.queueing)))
+    Ok((input, PacketOutput::new(socket, bypass, open_chunks(options), options)))
 }
 
 /// The AF_XDP socket that sends; there may be none, and packet sockets do as well, only slower.

@@ -2,10 +2,13 @@
 
 use std::io::{self, IoSlice};
 
-use super::Queueing;
 use super::chunks::Chunks;
+use super::tunnel::Tunnel;
+use super::{PacketOptions, Queueing};
 use crate::port::batch::{Outgoing, Slices};
-use crate::port::counters::Counters;
+use crate::port::counters::{Counters, PortDrop};
+use crate::port::envelope::Cutting;
+use crate::port::error::PortError;
 use crate::port::event::{Failure, PortEvent, Scope};
 use crate::port::sys::socket::{BATCH, PacketSocket};
 use crate::wire::offload::HEADER_LENGTH;
@@ -19,6 +22,10 @@ pub(in crate::port) struct PacketOutput {
     bypass: PacketSocket,
     /// For frames that fit a chunk, where there is such a way.
     chunks: Option<Chunks>,
+    /// For super-frames in tunnels, where they are carried.
+    tunnel: Option<Tunnel>,
+    /// What the sockets were opened with.
+    options: PacketOptions,
     queueing: Queueing,
     /// There are so many frames that it matters.
     busy: bool,
@@ -33,11 +40,32 @@ enum Lane {
     Bypass,
     /// Past it, by AF_XDP.
     Chunks,
+    /// Through it, marked as a super-frame in a tunnel.
+    Tunnel,
 }
 
 impl PacketOutput {
-    pub fn new(socket: PacketSocket, bypass: PacketSocket, chunks: Option<Chunks>, queueing: Queueing) -> PacketOutput {
-        PacketOutput { socket, bypass, chunks, queueing, busy: false }
+    pub fn new(
+        socket: PacketSocket,
+        bypass: PacketSocket,
+        chunks: Option<Chunks>,
+        options: &PacketOptions,
+    ) -> PacketOutput {
+        let queueing = options.queueing;
+        let options = PacketOptions { filter: None, fanout: None, ..options.clone() };
+        PacketOutput { socket, bypass, chunks, tunnel: None, options, queueing, busy: false }
+    }
+
+    /// Sends super-frames in tunnels whole from now on.
+    pub fn carry_tunnels(&mut self) -> Result<(), PortError> {
+        if self.tunnel.is_none() {
+            self.tunnel = Some(Tunnel::open(&self.options)?);
+        }
+        Ok(())
+    }
+
+    pub fn carries_tunnels(&self) -> bool {
+        self.tunnel.is_some()
     }
 
     pub fn set_chunks(&mut self, chunks: Option<Chunks>) {
@@ -78,12 +106,12 @@ impl PacketOutput {
 
     #[inline]
     fn lane_for(&self, frame: &Outgoing<'_>) -> Lane {
-        if !self.busy || self.queueing != Queueing::BypassPlain || frame.segmented {
-            Lane::Discipline
-        } else if self.chunks.as_ref().is_some_and(|chunks| chunks.can_take(frame)) {
-            Lane::Chunks
-        } else {
-            Lane::Bypass
+        match frame.cutting {
+            Cutting::Tunneled => Lane::Tunnel,
+            Cutting::Segmented => Lane::Discipline,
+            Cutting::Plain if !self.busy || self.queueing != Queueing::BypassPlain => Lane::Discipline,
+            Cutting::Plain if self.chunks.as_ref().is_some_and(|chunks| chunks.can_take(frame)) => Lane::Chunks,
+            Cutting::Plain => Lane::Bypass,
         }
     }
 
@@ -92,6 +120,7 @@ impl PacketOutput {
             Lane::Discipline => send_all(frames, counters, |frames| self.socket.send(frames)),
             Lane::Bypass => send_all(frames, counters, |frames| self.bypass.send(frames)),
             Lane::Chunks => self.send_chunks(frames, counters),
+            Lane::Tunnel => self.send_tunneled(frames, counters),
         }
     }
 
@@ -103,6 +132,17 @@ impl PacketOutput {
         counters.drop_frames(failure.reason, chunks.pending());
         self.chunks = None;
         failure.event().map_or(Ok(()), Err)
+    }
+
+    fn send_tunneled(&self, frames: &[IoSlice<'_>], counters: &mut Counters) -> Result<(), PortEvent> {
+        let Some(tunnel) = &self.tunnel else {
+            counters.drop_frames(PortDrop::Tunneled, frames.len() as u64);
+            return Ok(());
+        };
+        let before = counters.sent;
+        let outcome = send_all(frames, counters, |frames| tunnel.socket().send(frames));
+        counters.tunneled += counters.sent - before;
+        outcome
     }
 }
 
@@ -146,7 +186,6 @@ fn send_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::PortDrop;
 
     /// Plays the kernel: takes frames until one is listed as failing.
     fn run(count: usize, failing: &[(u8, i32)]) -> (Counters, Result<(), PortEvent>, Vec<u8>) {

@@ -193,6 +193,7 @@ pub fn execute(program: &Program, memory: &mut Memory, mut kernel: impl FnMut(Ca
                     0x10 => before().wrapping_sub(operand()),
                     0x50 => before() & operand(),
                     0x70 => before() >> operand(),
+                    0x80 => before().wrapping_neg(),
                     0xb0 => operand(),
                     0xd0 => {
                         assert_eq!((instruction.code, instruction.number), (0xdc, 16), "only halves are turned");

@@ -1,7 +1,8 @@
-//! Extended BPF, for every port that has the kernel run a program: how one is written, and in tests run.
+//! Extended BPF, for everything that has the kernel run a program: how one is written, and in tests run.
 //!
 //! Loading and attaching are in `port::sys::bpf`.
 
+pub mod encapsulation;
 #[cfg(test)]
 pub mod interpreter;
 pub mod program;

@@ -25,6 +25,7 @@ const MODE_ATOMIC: u8 = 0xc0;
 const DOUBLE_WORD: u8 = 0x18;
 const BY_REGISTER: u8 = libc::BPF_X as u8;
 const MOVE: u8 = 0xb0;
+const NEGATE: u8 = 0x80;
 /// With the register bit set: to network order, of as many bits as the number says.
 const BYTE_ORDER: u8 = 0xd0;
 const CALL: u8 = 0x80;
@@ -164,6 +165,11 @@ impl Assembler {
 
     pub fn subtract_register(&mut self, to: Register, from: Register) {
         self.push(CLASS_ALU_64 | libc::BPF_SUB as u8 | BY_REGISTER, to, from, 0, 0);
+    }
+
+    /// `to` := minus `to`.
+    pub fn negate(&mut self, to: Register) {
+        self.push(CLASS_ALU_64 | NEGATE, to, Register(0), 0, 0);
     }
 
     pub fn shift_right(&mut self, to: Register, bits: i32) {

@@ -31,6 +31,8 @@ const ATTACH_EGRESS: u32 = 47;
 const LONG_FRAMES: u32 = 1 << 5;
 /// The kernel's own code runs the program, whatever the driver can (XDP_FLAGS_SKB_MODE).
 const GENERIC: u32 = 1 << 1;
+/// Of the programs at one place this one is run before those that are there (BPF_F_BEFORE).
+const BEFORE: u32 = 1 << 3;
 
 /// Of no consequence to the kernel but for functions that only GPL programs may call; none is called.
 const LICENCE: &CStr = c"Apache-2.0 OR MIT";
@@ -224,7 +226,7 @@ pub enum Hook {
     Xdp,
     /// A classifier, on what comes in, behind those that are there (TCX, Linux 6.6).
     Ingress,
-    /// A classifier, on what leaves by way of the queueing discipline (TCX, Linux 6.6).
+    /// A classifier, on what leaves by way of the queueing discipline, before those that are there (TCX, Linux 6.6).
     Egress,
 }
 
@@ -257,7 +259,7 @@ impl LoadedProgram {
             interface: u32,
             kind: u32,
             flags: u32,
-            /// Before or behind which program; none is named, so behind all that are there.
+            /// Before or behind which program; none is named, so before or behind all.
             relative: u32,
             padding: u32,
             revision: u64,
@@ -265,7 +267,7 @@ impl LoadedProgram {
         let (kind, flags) = match hook {
             Hook::Xdp => (ATTACH_XDP, GENERIC),
             Hook::Ingress => (ATTACH_INGRESS, 0),
-            Hook::Egress => (ATTACH_EGRESS, 0),
+            Hook::Egress => (ATTACH_EGRESS, BEFORE),
         };
         let program = self.0.as_raw_fd() as u32;
         let attributes = Attributes { program, interface, kind, flags, relative: 0, padding: 0, revision: 0 };
@@ -327,6 +329,31 @@ impl Attachment {
         // SAFETY: the command reads numbers alone.
         unsafe { call(LINK_UPDATE, &attributes) }.map(drop)
     }
+}
+
+/// How many programs are at `hook`, a place of classifiers, of `interface`.
+#[cfg(test)]
+pub fn programs_at(hook: Hook, interface: u32) -> io::Result<u32> {
+    const QUERY: libc::c_int = 16;
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attributes {
+        interface: u32,
+        kind: u32,
+        query_flags: u32,
+        attach_flags: u32,
+        programs: u64,
+        count: u32,
+        padding: u32,
+        unused: [u64; 4],
+    }
+    let kind = if hook == Hook::Ingress { ATTACH_INGRESS } else { ATTACH_EGRESS };
+    let mut attributes = Attributes { interface, kind, ..Attributes::default() };
+    let size = size_of::<Attributes>() as libc::c_uint;
+    // SAFETY: pointer and length describe `attributes`, which is ours; the kernel writes numbers into it, and
+    // follows no address, as none is given.
+    let outcome = unsafe { libc::syscall(libc::SYS_bpf, QUERY, std::ptr::from_mut(&mut attributes), size) };
+    if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(attributes.count) }
 }
 
 /// One bpf(2) call.
