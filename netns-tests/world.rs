@@ -29,6 +29,8 @@ pub struct World {
     name: String,
     pub subject: Subject,
     pub real_servers: RealServerKind,
+    /// What `ulvs realserver` is told besides what it has to be, in the labs that are built from now on.
+    pub real_server_arguments: Vec<String>,
     lab: Option<Lab>,
 }
 
@@ -44,7 +46,8 @@ pub enum Director {
 impl World {
     pub fn new(scenario: &str, subject: Subject, real_servers: RealServerKind) -> World {
         let number = scenario.split('-').next().unwrap_or_default();
-        World { name: format!("{PREFIX}{}-{number}", std::process::id()), subject, real_servers, lab: None }
+        let name = format!("{PREFIX}{}-{number}", std::process::id());
+        World { name, subject, real_servers, real_server_arguments: Vec::new(), lab: None }
     }
 
     /// Runs `scenario`; when the deadline passes, the lab is taken down, which ends every program
@@ -74,6 +77,7 @@ impl World {
         let mut options = Options::new(ulvs(), topology, self.subject);
         options.name.clone_from(&self.name);
         options.real_servers = self.real_servers;
+        options.real_server_arguments.clone_from(&self.real_server_arguments);
         options.services = false;
         options.director = director == Director::Started;
         self.lab = Some(Lab::up(&options)?);

@@ -131,6 +131,7 @@
 //! | super-frame | a frame of many segments that the sender's hardware was to cut |
 //! | virtual MAC | the Ethernet address that belongs to the director's own addresses, so that the kernel takes frames to it for another host's |
 //! | guard | the nftables table that keeps the kernel from what the director handles |
+//! | shortcut | the way by which the kernel takes a real server's plain tunnels apart itself, by a program at the links |
 //! | host link | the TUN device by which packets are handed to this host's own stack, where that is their real server |
 //! | owned address | one that the director answers ARP and neighbour discovery for: VIPs the host does not have, gateways |
 //! | hop, next hop | the neighbour that a packet is sent to, and how to reach it |
@@ -210,7 +211,7 @@ mod layering {
         ("replay", &["base", "wire", "table", "engine", "worker::question", "control", "ipvsadm", "procfs"]),
         ("random", &["base", "wire", "table", "control", "replay"]),
         ("lab", &["base"]),
-        ("realserver", &["base", "wire"]),
+        ("realserver", &["base", "wire", "port::bpf"]),
         ("command", &["base", "table", "control", "ipvsadm", "procfs", "run", "random", "replay", "lab", "realserver"]),
         // Not in the program: what fuzzing calls, of every layer that takes bytes.
         ("fuzzing", &["base", "wire", "table", "engine", "host", "control", "ipvsadm", "replay", "realserver"]),

@@ -48,4 +48,6 @@ scenarios! {
     n25_failover_from_kernel "25-failover-from-kernel"
     n26_failover_to_kernel "26-failover-to-kernel"
     n27_local_server "27-local-server"
+    n42_shortcut "42-shortcut"
+    n43_tunnels_whole "43-tunnels-whole"
 }

@@ -29,6 +29,11 @@ pub fn run(world: &mut World) -> Outcome {
 
 fn transfer(world: &mut World, topology: Topology) -> Outcome {
     world.build(topology, Director::Started)?;
+    both_ways(world, topology)
+}
+
+/// The file down and up, in a lab that is built.
+pub fn both_ways(world: &World, topology: Topology) -> Outcome {
     // With nginx alone at port 80, and our own server, which stores uploads, at 8080.
     world.add_services("-t", 80, "rr")?;
     world.add_services("-t", 8080, "rr")?;
@@ -59,7 +64,7 @@ fn transfer(world: &mut World, topology: Topology) -> Outcome {
 }
 
 /// Bytes that repeat at no length that a network knows (a xorshift generator's).
-fn write_original(path: &Path, length: u64) -> Outcome {
+pub fn write_original(path: &Path, length: u64) -> Outcome {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     for _ in 0..length / 8 {
@@ -71,7 +76,7 @@ fn write_original(path: &Path, length: u64) -> Outcome {
     Ok(file.flush()?)
 }
 
-fn same(one: &Path, other: &Path) -> std::io::Result<bool> {
+pub fn same(one: &Path, other: &Path) -> std::io::Result<bool> {
     if one.metadata()?.len() != other.metadata()?.len() {
         return Ok(false);
     }

@@ -21,7 +21,7 @@ pub fn run(world: &mut World) -> Outcome {
     world.build(Topology::Nat, Director::Absent)?;
     world.shell("rs1", "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter")?;
     let before = state(world)?;
-    for mode in ["dr", "tun"] {
+    for mode in ["dr", "tun", "tun --decapsulate user"] {
         let (running, process) = start(world, mode)?;
         let during = state(world)?;
         for sign in ["10.0.1.100/32", "fd00:1::100/128"].into_iter().chain(CHANGED.split(' ')) {
@@ -56,15 +56,9 @@ pub fn run(world: &mut World) -> Outcome {
 fn realserver(world: &World, mode: &str) -> Result<Session, Failure> {
     let directory = world.lab().directory();
     let state = directory.to_string_lossy();
-    world.ulvs("rs1", &[
-        "realserver",
-        "--vip",
-        "10.0.1.100,fd00:1::100",
-        "--mode",
-        mode,
-        "--state-directory",
-        &state,
-    ])
+    let usual = ["realserver", "--vip", "10.0.1.100,fd00:1::100", "--state-directory", &state, "--mode"];
+    let mode: Vec<&str> = mode.split(' ').collect();
+    world.ulvs("rs1", &[&usual[..], &mode].concat())
 }
 
 fn start(world: &World, mode: &str) -> Result<(Session, Process), Failure> {

@@ -81,7 +81,7 @@ fn says_why_not(world: &mut World, arguments: &[&str]) -> Outcome {
 }
 
 /// TCP segments and UDP datagrams that `role` found to be wrong, of both families.
-fn checksum_errors(world: &World, role: &str) -> Result<u64, Failure> {
+pub fn checksum_errors(world: &World, role: &str) -> Result<u64, Failure> {
     let counts = world.shell(role, "cat /proc/net/snmp /proc/net/snmp6")?;
     let lines: Vec<Vec<&str>> = counts.lines().map(|line| line.split_whitespace().collect()).collect();
     let mut sum = 0;

@@ -57,7 +57,7 @@ use std::sync::Arc;
 
 use crate::base::hash::{FixedHash, HashKey};
 use crate::base::random::Random;
-use crate::base::{ConnectionId, Tick};
+use crate::base::{ConnectionId, LinkId, Tick};
 use crate::table::{MarkRule, Network, Settings, Timeouts};
 use crate::wire::fragment::Piece;
 use crate::wire::reassembly::{Limits, Reassembler};
@@ -121,6 +121,8 @@ pub struct Engine {
     defences: Defences,
     error_limit: ErrorLimit,
     path_mtus: PathMtus,
+    /// Links by which super-frames in tunnels may leave whole.
+    tunnel_carriers: Vec<LinkId>,
     /// Call-IDs of SIP templates.
     call_ids: HashMap<ConnectionId, Box<[u8]>, FixedHash>,
     /// Protocols that speak of other connections: FTP.
@@ -161,6 +163,7 @@ impl Engine {
             defences: Defences::default(),
             error_limit: ErrorLimit::default(),
             path_mtus: PathMtus::default(),
+            tunnel_carriers: Vec::new(),
             call_ids: HashMap::default(),
             helper: app::Helper::default(),
             sync: Synchronisation::default(),
@@ -177,6 +180,18 @@ impl Engine {
         self.network = network;
         self.routes.clear();
         self.classes.clear();
+    }
+
+    /// From now on super-frames leave `link` whole also where they are put into tunnels.
+    pub fn carry_tunnels(&mut self, link: LinkId) {
+        self.cut_tunnels(link);
+        self.tunnel_carriers.push(link);
+    }
+
+    /// From now on super-frames that are put into tunnels are cut before they leave `link`, as they are for every
+    /// link at first.
+    pub fn cut_tunnels(&mut self, link: LinkId) {
+        self.tunnel_carriers.retain(|&carrier| carrier != link);
     }
 
     /// Closes the short way, or opens it again.

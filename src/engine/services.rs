@@ -236,6 +236,11 @@ impl Services {
         &self.masqueraded
     }
 
+    /// Whether a destination is reached by tunnel.
+    pub fn has_tunnels(&self) -> bool {
+        !self.tunnels.is_empty()
+    }
+
     /// Chooses the virtual ports on which FTP is helped, while there are no services.
     pub fn set_helped_ports(&mut self, ports: &[Port]) {
         self.helped_ports = ports.to_vec();

@@ -30,6 +30,11 @@ impl TunnelEnds {
         }
     }
 
+    /// Whether no destination is reached by tunnel.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
     /// Whether a tunnel of this kind leads there. `port` is looked at for GUE alone.
     pub fn lead_to(&self, family: Family, address: Address, kind: TunnelKind, port: Port) -> bool {
         self.counts.contains_key(&(family, address, kind, port_of(kind, port)))

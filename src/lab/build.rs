@@ -46,6 +46,8 @@ pub struct Options {
     pub subject: Subject,
     /// Who prepares the real servers of a dr or tun lab.
     pub real_servers: RealServerKind,
+    /// What `ulvs realserver` is told besides what it has to be.
+    pub real_server_arguments: Vec<String>,
     /// Whether to start a director.
     pub director: bool,
     /// Whether to give it the usual services: web on port 80, names on UDP port 53.
@@ -62,6 +64,7 @@ impl Options {
             topology,
             subject,
             real_servers: subject.into(),
+            real_server_arguments: Vec::new(),
             director: true,
             services: true,
             telling: Telling::Nothing,
@@ -296,7 +299,7 @@ impl Lab {
         for role in &self.plan.roles {
             self.shape(&role.name, &role.settings, &role.lines)?;
         }
-        self.prepare_real_servers(VIP, options.real_servers)?;
+        self.prepare_real_servers(VIP, options.real_servers, &options.real_server_arguments)?;
         self.start_servers()?;
         if options.director {
             self.start_director(&self.director_arguments())?;

@@ -111,7 +111,12 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::start`] and [`Lab::shape`].
-    pub(super) fn prepare_real_servers(&mut self, vips: [IpAddr; 2], own: RealServerKind) -> Result<(), LabError> {
+    pub(super) fn prepare_real_servers(
+        &mut self,
+        vips: [IpAddr; 2],
+        own: RealServerKind,
+        arguments: &[String],
+    ) -> Result<(), LabError> {
         let mode = match self.plan().topology {
             super::topology::Topology::Nat => return Ok(()),
             super::topology::Topology::Dr => "dr",
@@ -123,7 +128,7 @@ impl Lab {
                 RealServerKind::Ulvs => {
                     let vips = format!("{},{}", vips[0], vips[1]);
                     let mut command = self.ulvs(&name, &["realserver", "--vip", &vips, "--mode", mode]);
-                    command.arg("--state-directory").arg(self.directory());
+                    command.arg("--state-directory").arg(self.directory()).args(arguments);
                     let process = self.start(&name, "ulvs realserver", command)?;
                     self.await_line(&name, "ulvs realserver", process, "ready")?;
                 }

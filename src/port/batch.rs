@@ -10,7 +10,7 @@ use crate::base::LinkId;
 use crate::wire::{LinkHeader, Offload};
 
 use super::counters::PortDrop;
-use super::envelope::{Layer, ROOM, Sealed, seal};
+use super::envelope::{Cutting, Layer, ROOM, Sealed, seal};
 use super::input::Inputs;
 use super::sys::socket::BATCH;
 
@@ -27,7 +27,7 @@ struct Entry {
     place: Place,
     start: usize,
     end: usize,
-    segmented: bool,
+    cutting: Cutting,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ enum Place {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outgoing<'a> {
     pub bytes: &'a [u8],
-    pub segmented: bool,
+    pub cutting: Cutting,
 }
 
 impl Batch {
@@ -56,8 +56,8 @@ impl Batch {
     /// Adds a frame that lies sealed in a slot.
     #[inline]
     pub fn push(&mut self, link: LinkId, slot: usize, sealed: Sealed) {
-        let Sealed { start, end, segmented } = sealed;
-        self.entries.push(Entry { place: Place::Slot { link, slot }, start, end, segmented });
+        let Sealed { start, end, cutting } = sealed;
+        self.entries.push(Entry { place: Place::Slot { link, slot }, start, end, cutting });
     }
 
     /// Copies `packet` and adds it, sealed for a link of `layer`.
@@ -74,8 +74,8 @@ impl Batch {
         self.copies.extend_from_slice(packet);
         let end = self.copies.len();
         match seal(&mut self.copies, network, end, offload, layer, header) {
-            Ok(Sealed { start, end, segmented }) => {
-                self.entries.push(Entry { place: Place::Copy, start, end, segmented });
+            Ok(Sealed { start, end, cutting }) => {
+                self.entries.push(Entry { place: Place::Copy, start, end, cutting });
                 Ok(())
             }
             Err(reason) => {
@@ -95,7 +95,7 @@ impl Batch {
             };
             let bytes = buffer.and_then(|buffer| buffer.get(entry.start..entry.end));
             debug_assert!(bytes.is_some(), "a slot was given back before its frame was sent: {entry:?}");
-            Some(Outgoing { bytes: bytes?, segmented: entry.segmented })
+            Some(Outgoing { bytes: bytes?, cutting: entry.cutting })
         })
     }
 

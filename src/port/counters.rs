@@ -50,6 +50,8 @@ drops! {
     QueueFull "queue_full",
     /// The frame is longer than the link's MTU.
     TooLong "too_long",
+    /// The super-frame is in a tunnel, and the link's port does not carry tunnels whole.
+    Tunneled "tunneled_refused",
     /// The link is down.
     LinkDown "link_down",
     /// The link was deleted.
@@ -71,6 +73,8 @@ pub struct Counters {
     pub received_bytes: u64,
     pub sent: u64,
     pub sent_bytes: u64,
+    /// Of the frames sent, super-frames in tunnels.
+    pub tunneled: u64,
     drops: [u64; PortDrop::ALL.len()],
 }
 

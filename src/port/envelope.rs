@@ -11,7 +11,7 @@
 
 use crate::base::LinkId;
 use crate::wire::frame::{ETHERNET_LENGTH, HEADROOM};
-use crate::wire::offload::{Completion, HEADER_LENGTH};
+use crate::wire::offload::{Completion, HEADER_LENGTH, Segmentation};
 use crate::wire::{Frame, LinkHeader, Offload};
 
 use super::counters::PortDrop;
@@ -66,7 +66,29 @@ pub fn packet_offload(frame: &Frame<'_>) -> Offload {
 pub(super) struct Sealed {
     pub start: usize,
     pub end: usize,
-    pub segmented: bool,
+    pub cutting: Cutting,
+}
+
+/// What is to become of a frame on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cutting {
+    /// It is sent as it is.
+    Plain,
+    /// Somebody behind the port may have to cut it.
+    Segmented,
+    /// The same, with the outer headers of a tunnel in front, of which its metadata cannot tell.
+    Tunneled,
+}
+
+impl Cutting {
+    #[inline]
+    fn of(offload: &Offload) -> Cutting {
+        match offload.segmentation {
+            Segmentation::None => Cutting::Plain,
+            Segmentation::Tunneled { .. } => Cutting::Tunneled,
+            _ => Cutting::Segmented,
+        }
+    }
 }
 
 /// Writes the headers for a link of `layer` in front of the packet at `network..end` of `buffer`;
@@ -101,7 +123,7 @@ pub(super) fn seal(
     let start = begin.checked_sub(HEADER_LENGTH).ok_or(PortDrop::NoHeadroom)?;
     let room = buffer.get_mut(start..begin).ok_or(PortDrop::NoHeadroom)?;
     room.copy_from_slice(&offload.write());
-    Ok(Sealed { start, end, segmented: offload.is_segmented() })
+    Ok(Sealed { start, end, cutting: Cutting::of(&offload) })
 }
 
 /// Moves the places that the metadata names; zero as the header length means that none is given.
@@ -121,7 +143,6 @@ mod tests {
     use super::*;
     use crate::base::Mac;
     use crate::wire::EtherType;
-    use crate::wire::offload::Segmentation;
 
     const TO: LinkHeader = LinkHeader::Ethernet {
         destination: Mac([2, 0, 0, 0, 0, 1]),
@@ -142,7 +163,7 @@ mod tests {
     fn an_ethernet_frame_gets_both_headers() {
         let mut buffer = [0xa5; 200];
         let sealed = seal(&mut buffer, 100, 200, super_frame(), Layer::Ethernet, TO).unwrap();
-        assert_eq!(sealed, Sealed { start: 76, end: 200, segmented: true });
+        assert_eq!(sealed, Sealed { start: 76, end: 200, cutting: Cutting::Segmented });
         assert_eq!(buffer[86..100], [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd]);
         assert_eq!(buffer[..76], [0xa5; 76]);
         assert_eq!(buffer[100..], [0xa5; 100]);

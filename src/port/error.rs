@@ -45,6 +45,19 @@ pub enum PortError {
     /// A socket is bound to the queue, or one was until just now.
     #[error("a queue of {link} belongs to another AF_XDP socket")]
     XdpBusy { link: String, source: io::Error },
+    /// Programs at a link's way out need more than packet sockets do.
+    #[error(
+        "telling the kernel of outer headers is not permitted: it takes CAP_BPF and CAP_NET_ADMIN besides CAP_NET_RAW"
+    )]
+    TunnelsNotPermitted { source: io::Error },
+    /// The kernel has no such programs.
+    #[error(
+        "this kernel has no place for a program on {link}'s way out; Linux 6.6 and later have (TCX, CONFIG_NET_XGRESS)"
+    )]
+    TunnelsMissing { link: String, source: io::Error },
+    /// What stands behind the port sends bare packets, or is no link at all.
+    #[error("the port is not one of an Ethernet link")]
+    TunnelsElsewhere,
     /// The TUN device needs CAP_NET_ADMIN and the device node.
     #[error("opening TUN device {link} is not permitted: run with CAP_NET_ADMIN and access to /dev/net/tun")]
     TunNotPermitted { link: String, source: io::Error },

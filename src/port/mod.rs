@@ -59,6 +59,7 @@
 pub mod af_packet;
 pub mod af_xdp;
 mod batch;
+pub mod bpf;
 pub mod counters;
 mod envelope;
 pub mod error;

@@ -5,6 +5,7 @@ use super::af_packet::transmit::PacketOutput;
 use super::batch::Batch;
 use super::counters::Counters;
 use super::envelope::Layer;
+use super::error::PortError;
 use super::event::PortEvent;
 use super::input::Inputs;
 use super::memory::MemoryOutput;
@@ -50,6 +51,22 @@ impl Output {
     pub fn set_busy(&mut self, busy: bool) {
         if let Way::Packet(packet) = &mut self.way {
             packet.set_busy(busy);
+        }
+    }
+
+    /// Has the way carry super-frames in tunnels whole from now on.
+    pub fn carry_tunnels(&mut self) -> Result<(), PortError> {
+        match &mut self.way {
+            Way::Packet(packet) => packet.carry_tunnels(),
+            Way::Tun(_) | Way::Memory(_) => Err(PortError::TunnelsElsewhere),
+        }
+    }
+
+    /// Whether it does.
+    pub fn carries_tunnels(&self) -> bool {
+        match &self.way {
+            Way::Packet(packet) => packet.carries_tunnels(),
+            Way::Tun(_) | Way::Memory(_) => false,
         }
     }
 

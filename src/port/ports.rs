@@ -183,6 +183,7 @@ impl Ports {
     #[inline]
     pub fn send(&mut self, to: LinkId, held: &Held, header: LinkHeader) -> Result<(), PortDrop> {
         let outcome = match self.outputs.get_mut(to.index()) {
+            Some(Some(output)) if held.offload.is_tunneled() && !output.carries_tunnels() => Err(PortDrop::Tunneled),
             Some(Some(output)) => match self.inputs.of_mut(held.link).and_then(|input| input.bytes_mut(held.slot)) {
                 Some(slot) => seal(slot, held.network, held.end, held.offload, output.layer(), header)
                     .map(|sealed| output.batch.push(held.link, held.slot, sealed)),
@@ -207,6 +208,7 @@ impl Ports {
         header: LinkHeader,
     ) -> Result<(), PortDrop> {
         let outcome = match self.outputs.get_mut(to.index()) {
+            Some(Some(output)) if offload.is_tunneled() && !output.carries_tunnels() => Err(PortDrop::Tunneled),
             Some(Some(output)) => output.batch.push_copy(packet, offload, output.layer(), header),
             _ => Err(PortDrop::NoLink),
         };
@@ -241,6 +243,18 @@ impl Ports {
             return Ok(());
         }
         self.inputs.of_mut(link).map_or(Ok(()), |input| input.adjust(adjustment))
+    }
+
+    /// Has the port of `link` send super-frames whole that are in a tunnel: the kernel runs a small program on
+    /// what leaves by the link, which tells it of the outer headers. Needs CAP_BPF and CAP_NET_ADMIN.
+    ///
+    /// # Errors
+    /// Why it cannot; whoever cuts super-frames must go on doing so.
+    pub fn carry_tunnels(&mut self, link: LinkId) -> Result<(), PortError> {
+        match self.outputs.get_mut(link.index()) {
+            Some(Some(output)) => output.carry_tunnels(),
+            _ => Err(PortError::TunnelsElsewhere),
+        }
     }
 
     /// Says whether frames are many now: only then do plain ones pass by queueing disciplines, where they

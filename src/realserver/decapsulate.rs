@@ -86,7 +86,7 @@ struct Shim {
     remote_checksum: Option<(u16, u16)>,
 }
 
-mod ipv4 {
+pub(super) mod ipv4 {
     use std::ops::Range;
 
     pub const LENGTH: usize = 20;
@@ -101,7 +101,7 @@ mod ipv4 {
     pub const DESTINATION: Range<usize> = 16..20;
 }
 
-mod ipv6 {
+pub(super) mod ipv6 {
     use std::ops::Range;
 
     pub const LENGTH: usize = 40;
@@ -113,7 +113,7 @@ mod ipv6 {
     pub const DESTINATION: Range<usize> = 24..40;
 }
 
-mod gre {
+pub(super) mod gre {
     use std::ops::Range;
 
     pub const LENGTH: usize = 4;
@@ -124,7 +124,7 @@ mod gre {
     pub const IPV6: u16 = 0x86dd;
 }
 
-mod udp {
+pub(super) mod udp {
     use std::ops::Range;
 
     pub const LENGTH: usize = 8;
@@ -133,7 +133,7 @@ mod udp {
     pub const CHECKSUM: Range<usize> = 6..8;
 }
 
-mod gue {
+pub(super) mod gue {
     use std::ops::Range;
 
     pub const LENGTH: usize = 4;
@@ -419,4 +419,4 @@ fn address(family: Family, octets: &[u8]) -> Address {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,6 +4,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::shortcut::ShortcutError;
+
 /// Why a real server could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum RealServerError {
@@ -23,6 +25,8 @@ pub enum RealServerError {
     NoGuePort,
     #[error("there is no /dev/net/tun here, which user space needs to take tunnels apart: `modprobe tun' makes it")]
     NoTun,
+    #[error("the kernel takes no tunnels apart here: {0}; --decapsulate user has user space do it")]
+    Shortcut(#[from] ShortcutError),
     #[error("the TUN device {name} could not be made: {source}")]
     Device { name: String, source: tun::Error },
     #[error("{address} could not be put on {link}: {source}")]

@@ -2,12 +2,13 @@
 //! quiet about them, and where the kernel has no device for it, a decapsulator in user space.
 //!
 //! ```text
-//! link ─ capture ─ relay ─ decapsulate ─ device (TUN, tunl0) ─ the kernel's stack, which has the VIP
+//! link ─┬─ capture ─ relay ─ decapsulate ─┬─ device (TUN, tunl0) ─ the kernel's stack, which has the VIP
+//!       └─ shortcut ─────────────────────┘
 //! ```
 //!
 //! [`plan`] says what to change, [`change`] makes and undoes it, [`journal`] remembers it for the
 //! case that nobody is left to undo it. [`capture`], [`decapsulate`], [`device`] and [`relay`] are
-//! the packets' way. It follows the LVS how-tos on "the ARP problem": arp_ignore=1, arp_announce=2,
+//! the packets' way; where the kernel allows it, plain packets take the [`shortcut`]. It follows the LVS how-tos on "the ARP problem": arp_ignore=1, arp_announce=2,
 //! the VIP on lo, or on tunl0 with rp_filter off. IPv6 needs none of that: a host answers
 //! neighbour solicitations for addresses of the link that was asked alone.
 
@@ -30,18 +31,21 @@ pub mod journal;
 pub mod netlink;
 pub mod plan;
 pub mod relay;
+pub mod shortcut;
 mod sys;
 
 pub use error::RealServerError;
-pub use plan::{Mode, TunnelType};
+pub use plan::{Decapsulation, Mode, TunnelType};
 
 use capture::Capture;
 use change::{Change, Outcome, read_setting};
+use decapsulate::Policy;
 use device::Device;
 use journal::Journal;
 use netlink::{Link, Netlink};
 use plan::Devices;
 use relay::{Relay, Signals};
+use shortcut::Shortcut;
 
 /// Make this host a real server for direct routing or tunnels, until it is ended
 #[derive(Clone, Debug, clap::Args)]
@@ -64,6 +68,9 @@ pub struct Arguments {
     /// UDP port of GUE tunnels (ipvsadm's --tun-port)
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     gue_port: Option<u16>,
+    /// Who takes plain tunnels apart where the kernel has no device for them
+    #[arg(long, value_enum, default_value_t = Decapsulation::Auto)]
+    decapsulate: Decapsulation,
     /// Only undo what an earlier run that was killed left behind
     #[arg(long)]
     undo: bool,
@@ -145,19 +152,49 @@ fn set_up(
     for vip in &arguments.vip {
         make(plan::address(*vip, plan::home(arguments.mode, Family::of(vip), &devices, user)))?;
     }
-    let (mut captures, mut hush) = (Vec::new(), Vec::new());
-    if needs_user_space {
+    let (mut captures, mut hush, mut shortcut) = (Vec::new(), Vec::new(), None);
+    if let Some(name) = user {
         hush = capture::hush(&policy)?;
         for link in &interfaces {
             captures.extend(Capture::open(link, &policy)?);
         }
-        let names: Vec<&str> = interfaces.iter().map(|link| link.name.as_str()).collect();
-        say(&format!("tunnels from {} end in user space", names.join(", ")));
+        shortcut = open_shortcut(arguments.decapsulate, &interfaces, name, &policy, netlink)?;
     }
     for (family, name) in &devices.kernel {
         log::debug!("the kernel's {name} takes tunnels with {family:?} inside");
     }
-    Ok((Relay::new(captures, device, policy), hush))
+    Ok((Relay::new(captures, device, policy).with_shortcut(shortcut), hush))
+}
+
+/// Has the kernel take plain tunnels from `links` apart for `device`, as far as that is wanted and possible.
+fn open_shortcut(
+    wanted: Decapsulation,
+    links: &[Link],
+    device: &str,
+    policy: &Policy,
+    netlink: &mut Netlink,
+) -> Result<Option<Shortcut>, RealServerError> {
+    let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    let from = format!("tunnels from {} end", names.join(", "));
+    if wanted == Decapsulation::User {
+        say(&format!("{from} in user space"));
+        return Ok(None);
+    }
+    let all = netlink.links().map_err(RealServerError::io("reading the links"))?;
+    let device =
+        all.iter().find(|link| link.name == device).ok_or_else(|| RealServerError::NoLink(device.to_owned()))?;
+    let own = relay::read_addresses(netlink).map_err(RealServerError::io("reading the addresses"))?;
+    match Shortcut::open(links, device.index, policy, &own) {
+        Ok(shortcut) => {
+            say(&format!("{from} in the kernel, and in user space where they are not plain"));
+            Ok(Some(shortcut))
+        }
+        Err(error) if wanted == Decapsulation::Auto => {
+            say(&format!("{from} in user space: {error}"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The links to work on: those that were named, or all that are up and have addresses.

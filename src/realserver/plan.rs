@@ -25,6 +25,17 @@ pub enum TunnelType {
     Gue,
 }
 
+/// Who takes apart the plain tunnels that the kernel has no device for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Decapsulation {
+    /// The kernel where that is possible, else user space
+    Auto,
+    /// The kernel, by BPF programs at the links
+    Kernel,
+    /// User space
+    User,
+}
+
 /// Which device takes tunnels apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Devices {

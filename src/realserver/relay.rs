@@ -1,6 +1,6 @@
 //! The decapsulator's loop: tunnel packets in, inner packets out, until a signal ends it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -15,6 +15,7 @@ use super::decapsulate::{DropReason, Policy, decapsulate};
 use super::device::Device;
 use super::error::RealServerError;
 use super::netlink::{AddressChanges, Netlink};
+use super::shortcut::Shortcut;
 use crate::wire::offload::{Completion, HEADER_LENGTH, Offload};
 
 /// How many packets are read from one link before the others, and the signals, have their turn.
@@ -56,15 +57,27 @@ impl Signals {
 pub struct Counts {
     pub packets: u64,
     pub bytes: u64,
+    /// Packets among them, and bytes, that the kernel took out by itself.
+    pub shortcut: [u64; 2],
     /// Packets for which a socket had no room.
     pub lost: u64,
     pub drops: [u64; DropReason::ALL.len()],
 }
 
 impl Counts {
+    fn add_shortcut(&mut self, [packets, bytes]: [u64; 2]) {
+        self.packets += packets;
+        self.bytes += bytes;
+        self.shortcut[0] += packets;
+        self.shortcut[1] += bytes;
+    }
+
     /// One line for each count that is not zero, and the first in any case.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("{} packets ({} bytes) taken out of tunnels", self.packets, self.bytes)];
+        if let [packets @ (1..), bytes] = self.shortcut {
+            lines.push(format!("{packets} of them ({bytes} bytes) by the kernel alone"));
+        }
         if self.lost > 0 {
             lines.push(format!("{} lost: they came faster than they could be read", self.lost));
         }
@@ -80,9 +93,11 @@ impl Counts {
 /// Tunnel sockets, the device behind them, and what passes between.
 pub struct Relay {
     captures: Vec<Capture>,
+    /// Goes before the device that it leads to.
+    shortcut: Option<Shortcut>,
     device: Option<Device>,
     policy: Policy,
-    own_addresses: HashSet<IpAddr>,
+    own_addresses: BTreeSet<IpAddr>,
     counts: Counts,
     buffer: Vec<u8>,
 }
@@ -91,8 +106,14 @@ impl Relay {
     /// A relay that is to take `policy`'s packets from `captures` to `device`; without a device it
     /// only waits.
     pub fn new(captures: Vec<Capture>, device: Option<Device>, policy: Policy) -> Relay {
-        let own_addresses = HashSet::new();
-        Relay { captures, device, policy, own_addresses, counts: Counts::default(), buffer: vec![0; LONGEST] }
+        let own_addresses = BTreeSet::new();
+        let (counts, buffer) = (Counts::default(), vec![0; LONGEST]);
+        Relay { captures, shortcut: None, device, policy, own_addresses, counts, buffer }
+    }
+
+    /// The same, where the kernel takes apart what is plain.
+    pub fn with_shortcut(self, shortcut: Option<Shortcut>) -> Relay {
+        Relay { shortcut, ..self }
     }
 
     /// Works until a signal asks to end; `say` gets lines for people when a signal asks for them.
@@ -111,7 +132,7 @@ impl Relay {
 
     fn serve(&mut self, signals: &Signals, netlink: &mut Netlink, say: impl Fn(&str)) -> io::Result<()> {
         let changes = AddressChanges::follow()?;
-        self.own_addresses = read_addresses(netlink)?;
+        self.renew_addresses(netlink, &say)?;
         let mut poll = Poll::new()?;
         let registry = poll.registry();
         registry.register(&mut SourceFd(&signals.0.as_raw_fd()), SIGNALS, Interest::READABLE)?;
@@ -140,7 +161,7 @@ impl Relay {
                     }
                     ADDRESSES => {
                         changes.drain();
-                        self.own_addresses = read_addresses(netlink)?;
+                        self.renew_addresses(netlink, &say)?;
                     }
                     Token(index) => {
                         pending.insert(index);
@@ -149,6 +170,19 @@ impl Relay {
             }
             pending.retain(|index| self.read_some(*index));
         }
+    }
+
+    /// Finds out which addresses this host has now, for both ways out of a tunnel.
+    fn renew_addresses(&mut self, netlink: &mut Netlink, say: impl Fn(&str)) -> io::Result<()> {
+        self.own_addresses = read_addresses(netlink)?;
+        if let Some(shortcut) = &mut self.shortcut
+            && let Err(error) = shortcut.renew(&self.policy, &self.own_addresses)
+        {
+            say(&format!("from now on tunnels end in user space: {error}"));
+            self.counts.add_shortcut(shortcut.taken());
+            self.shortcut = None;
+        }
+        Ok(())
     }
 
     /// Reads packets of one socket; whether there may be more.
@@ -193,7 +227,9 @@ impl Relay {
 
     fn totals(&mut self) -> Counts {
         self.counts.lost += self.captures.iter().map(Capture::lost).sum::<u64>();
-        self.counts.clone()
+        let mut totals = self.counts.clone();
+        totals.add_shortcut(self.shortcut.as_ref().map(Shortcut::taken).unwrap_or_default());
+        totals
     }
 }
 
@@ -206,7 +242,11 @@ fn behind_link_header(offload: Offload, length: u16) -> Offload {
     Offload { checksum, header_length: offload.header_length.saturating_sub(length), ..offload }
 }
 
-fn read_addresses(netlink: &mut Netlink) -> io::Result<HashSet<IpAddr>> {
+/// This host's addresses.
+///
+/// # Errors
+/// The kernel's.
+pub fn read_addresses(netlink: &mut Netlink) -> io::Result<BTreeSet<IpAddr>> {
     Ok(netlink.addresses()?.into_iter().map(|(_, address)| address).collect())
 }
 
@@ -220,6 +260,12 @@ mod tests {
         assert_eq!(counts.lines(), ["2 packets (120 bytes) taken out of tunnels"]);
         counts.lost = 1;
         counts.drops[DropReason::NotVirtual as usize] = 3;
+        counts.add_shortcut([3, 180]);
+        assert_eq!(
+            counts.lines()[..2],
+            ["5 packets (300 bytes) taken out of tunnels", "3 of them (180 bytes) by the kernel alone",]
+        );
+        counts.shortcut = [0; 2];
         assert_eq!(counts.lines()[1], "1 lost: they came faster than they could be read");
         assert_eq!(counts.lines()[2], "3 dropped: the inner packet is for an address that is not virtual");
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! control thread: server ─┬─ Director ── Workers (mailboxes) ── worker threads
 //!                         └─ Surroundings ─┬─ Addresses: what is answered for
-//!                                          ├─ LinkPorts (XdpPorts), or TunEntry: how packets come
+//!                                          ├─ LinkPorts (XdpPorts, Tunnels), or TunEntry: how packets come and go
 //!                                          ├─ LocalServers: real servers on this host
 //!                                          └─ Keeper: the guard
 //! ```
@@ -19,6 +19,7 @@ mod server;
 mod start;
 mod surroundings;
 mod tun;
+mod tunnels;
 mod workers;
 mod xdp;
 

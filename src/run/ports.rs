@@ -18,6 +18,7 @@ use crate::worker::{Message, Way};
 
 use super::addresses::Addresses;
 use super::options::Options;
+use super::tunnels::Tunnels;
 use super::workers::Workers;
 use super::xdp::{Ground, XdpPorts};
 
@@ -33,6 +34,8 @@ pub struct LinkPorts {
     pub steering: Option<FlowHash>,
     /// The links whose small frames come by AF_XDP.
     pub xdp: XdpPorts,
+    /// The links by which super-frames in tunnels leave whole.
+    pub tunnels: Tunnels,
     /// The real servers that are masqueraded, where that matters.
     masqueraded: BTreeSet<IpAddr>,
 }
@@ -46,6 +49,7 @@ impl LinkPorts {
             watched: true,
             steering: several.map(|workers| FlowHash { workers, key: FlowKey::Address, seed: seed as u32 }),
             xdp: XdpPorts::new(options),
+            tunnels: Tunnels::default(),
             masqueraded: BTreeSet::new(),
         }
     }
@@ -73,6 +77,7 @@ impl LinkPorts {
         self.open.retain(|id| served.contains(id));
         self.refused.retain(|id| served.contains(id));
         self.xdp.retain(|id| served.contains(&id));
+        self.tunnels.retain(|id| served.contains(&id));
         let mut errors = Vec::new();
         for id in view.served.clone() {
             let Some(link) = view.network.link(id).cloned() else { continue };
@@ -154,6 +159,11 @@ impl LinkPorts {
         let mut xdp = std::mem::take(&mut self.xdp);
         xdp.adjust(&view.network, |link| self.selection(view, addresses, link, forwarding));
         self.xdp = xdp;
+    }
+
+    /// Has the open ports carry super-frames in tunnels whole, those that were not asked yet; whether there were any.
+    pub fn carry_tunnels(&mut self, workers: &Workers) -> bool {
+        self.tunnels.keep(workers, self.open.iter().copied())
     }
 
     /// Where the queueing discipline holds nothing back, frames may pass by it; but whoever watches the

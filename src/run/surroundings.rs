@@ -193,6 +193,7 @@ impl Surroundings {
             changed = Some(self.publish(director.fleet()));
         }
         self.adjust_xdp(director);
+        self.carry_tunnels(director);
         if let Some(tun) = &mut self.tun {
             tun.lead(&self.addresses.led(), &keeper::wanted(director.model(), &[]).real_servers);
         }
@@ -208,6 +209,14 @@ impl Surroundings {
             self.ports.adjust_xdp(&self.view, &self.addresses, masqueraded, forwarding);
         }
         if self.ports.xdp.have_news(&self.view) {
+            self.describe(director);
+        }
+    }
+
+    /// Has super-frames leave whole in tunnels, where there are any.
+    fn carry_tunnels(&mut self, director: &mut Director<Workers>) {
+        if director.model().service_table().has_tunnels() && self.ports.carry_tunnels(director.fleet()) {
+            self.ports.tunnels.lines(&self.view.network).iter().for_each(|line| log::info!("{line}"));
             self.describe(director);
         }
     }
@@ -264,6 +273,7 @@ impl Surroundings {
         director.lines = [
             self.introduction.clone(),
             self.ports.xdp.lines(&self.view),
+            self.ports.tunnels.lines(&self.view.network),
             self.local_servers.lines(),
             self.posture.describe(),
         ]

@@ -123,6 +123,19 @@ impl Workers {
         opened.recv_timeout(PATIENCE).map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the worker does not answer"))
     }
 
+    /// Has one worker send super-frames in tunnels whole by `link`, and waits for the outcome.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn carry_tunnels(&self, worker: usize, link: LinkId) -> io::Result<Result<(), PortError>> {
+        let (outcome, carried) = mpsc::channel();
+        let Some(mailbox) = self.mailboxes.get(worker) else { return Err(io::ErrorKind::NotFound.into()) };
+        mailbox.send(Message::CarryTunnels { link, outcome })?;
+        carried
+            .recv_timeout(PATIENCE)
+            .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the worker does not answer"))
+    }
+
     /// Hands on what workers learned from frames that the others did not see.
     pub fn relay(&self) {
         while let Ok(Report::Learned { worker, link, learned }) = self.reports.try_recv() {

@@ -6,6 +6,8 @@
 //! specification, 10 bytes, little-endian here as the kernel's legacy header is on the machines
 //! this runs on (native order).
 
+use crate::base::Family;
+
 /// Length of the header in front of each frame.
 pub const HEADER_LENGTH: usize = 10;
 
@@ -30,6 +32,12 @@ pub enum Segmentation {
         ecn: bool,
     },
     Tcp6 {
+        ecn: bool,
+    },
+    /// TCP in a tunnel: every segment gets the outer headers too. The header that it leaves with cannot say
+    /// so, and names the packet inside (`inner`) alone: only a port that carries tunnels whole may send it.
+    Tunneled {
+        inner: Family,
         ecn: bool,
     },
     /// UDP datagrams of `segment_size` bytes each (USO).
@@ -95,8 +103,8 @@ impl Offload {
         let ecn_bit = |ecn: bool| if ecn { GSO_ECN } else { 0 };
         bytes[1] = match self.segmentation {
             Segmentation::None => GSO_NONE,
-            Segmentation::Tcp4 { ecn } => GSO_TCP4 | ecn_bit(ecn),
-            Segmentation::Tcp6 { ecn } => GSO_TCP6 | ecn_bit(ecn),
+            Segmentation::Tcp4 { ecn } | Segmentation::Tunneled { inner: Family::V4, ecn } => GSO_TCP4 | ecn_bit(ecn),
+            Segmentation::Tcp6 { ecn } | Segmentation::Tunneled { inner: Family::V6, ecn } => GSO_TCP6 | ecn_bit(ecn),
             Segmentation::Udp => GSO_UDP,
             Segmentation::UdpFragments => GSO_UDP_FRAGMENTS,
         };
@@ -117,6 +125,11 @@ impl Offload {
 
     pub fn is_segmented(&self) -> bool {
         self.segmentation != Segmentation::None
+    }
+
+    /// Whether it is a super-frame with outer headers of a tunnel.
+    pub fn is_tunneled(&self) -> bool {
+        matches!(self.segmentation, Segmentation::Tunneled { .. })
     }
 
     /// Whether the transport checksum field holds only the pseudo-header's sum.

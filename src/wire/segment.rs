@@ -138,6 +138,7 @@ impl<'a> Segments<'a> {
         let protocol = match offload.segmentation {
             Segmentation::None => return Err(SegmentError::NotSegmented),
             Segmentation::UdpFragments => return Err(SegmentError::ToBeFragmented),
+            Segmentation::Tunneled { .. } => return Err(SegmentError::Protocol),
             Segmentation::Tcp4 { .. } | Segmentation::Tcp6 { .. } => Protocol::TCP,
             Segmentation::Udp => Protocol::UDP,
         };

@@ -61,6 +61,11 @@ pub enum Message {
         steering: Option<Arc<Program>>,
         queueing: Queueing,
     },
+    /// Have super-frames leave a link whole also where they are in tunnels, if that can be.
+    CarryTunnels {
+        link: LinkId,
+        outcome: mpsc::Sender<Result<(), PortError>>,
+    },
     Close {
         link: LinkId,
     },

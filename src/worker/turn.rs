@@ -508,6 +508,13 @@ impl Worker {
             Message::Adjust { link, filter, steering, queueing } => {
                 self.adjust(link, &filter, steering.as_deref(), queueing);
             }
+            Message::CarryTunnels { link, outcome } => {
+                let carried = self.ports.carry_tunnels(link);
+                if carried.is_ok() {
+                    self.engine.carry_tunnels(link);
+                }
+                let _ = outcome.send(carried);
+            }
             Message::Close { link } => self.close(link),
             Message::Ask { question, answer } => {
                 let _ = answer.send(self.answer(now, &question));
@@ -546,6 +553,7 @@ impl Worker {
                 };
                 note("received", "Frames received.", port.received);
                 note("sent", "Frames sent.", port.sent);
+                note("tunneled", "Super-frames in tunnels that were sent whole.", port.tunneled);
                 for reason in crate::port::PortDrop::ALL {
                     note(reason.name(), reason.meaning(), port.dropped(*reason));
                 }
@@ -632,6 +640,7 @@ impl Worker {
             let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
         }
         self.ports.remove(link);
+        self.engine.cut_tunnels(link);
         self.ready.retain(|&id| id != link);
     }
 

@@ -3,12 +3,14 @@
 
 use crate::base::{Address, ConnectionId, Family, Protocol, Tick};
 use crate::table::{NextHop, RouteKind, Tunnel, TunnelChecksum, TunnelKind};
-use crate::wire::Frame;
 use crate::wire::checksum;
 use crate::wire::fragment::{Original, Piece};
+use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::ip::{self, v4, v6};
-use crate::wire::offload::Completion;
-use crate::wire::transport::{self, udp};
+use crate::wire::offload::{Completion, Segmentation};
+use crate::wire::segment::Unfinished;
+use crate::wire::transport::{self, tcp, udp};
+use crate::wire::{Frame, LinkHeader, Offload};
 
 use super::super::Engine;
 use super::super::classify::Seen;
@@ -251,6 +253,9 @@ impl Engine {
         let egress = Egress { link: hop.link, family: outer.family, next_hop: hop.address };
         let mtu = hop.mtu as usize;
         if frame.offload.is_segmented() {
+            if let Some(offload) = self.tunneled(frame, seen, &outer, hop) {
+                return self.send_whole(frame, outer, offload, egress);
+            }
             return self.send_segments(frame, mtu, egress, outer.overhead(), |packet, identification| {
                 outer.write(packet, identification);
             });
@@ -283,5 +288,45 @@ impl Engine {
         let verdict = self.send_fragments(frame.packet(), mtu, original, egress);
         self.pieces = pieces;
         verdict
+    }
+    /// What a super-frame's metadata are once it is in the tunnel, where it may leave whole: the link's port
+    /// tells the kernel of the outer headers, each segment fits the link with them, and the whole is still an IP
+    /// packet.
+    fn tunneled(&self, frame: &Frame, seen: &Seen, outer: &Outer, hop: NextHop) -> Option<Offload> {
+        let (offload, overhead) = (frame.offload, outer.overhead());
+        let (inner, ecn) = match offload.segmentation {
+            Segmentation::Tcp4 { ecn } => (Family::V4, ecn),
+            Segmentation::Tcp6 { ecn } => (Family::V6, ecn),
+            _ => return None,
+        };
+        let whole = self.tunnel_carriers.contains(&hop.link)
+            && inner == outer.inner
+            && seen.original.is_none()
+            && !outer.sums_payload()
+            && offload.segment_size > 0
+            && frame.packet_length() + overhead <= usize::from(u16::MAX)
+            && self.wire_size(frame, seen) + overhead <= hop.mtu as usize;
+        let link_length = if frame.link_header() == LinkHeader::None { 0 } else { ETHERNET_LENGTH };
+        let unfinished = Unfinished::of(offload.checksum, link_length).ok().flatten()?;
+        if !whole || unfinished.start != seen.parts.transport || unfinished.offset != tcp::CHECKSUM {
+            return None;
+        }
+        let overhead = overhead as u16;
+        let Completion::Partial { start, offset } = offload.checksum else { return None };
+        Some(Offload {
+            checksum: Completion::Partial { start: start.checked_add(overhead)?, offset },
+            segmentation: Segmentation::Tunneled { inner, ecn },
+            header_length: offload.header_length.saturating_add(overhead),
+            ..offload
+        })
+    }
+
+    /// Sends a super-frame that goes into the tunnel as one.
+    fn send_whole(&mut self, frame: &mut Frame, outer: Outer, offload: Offload, egress: Egress) -> Verdict {
+        let identification = self.random.draw() as u16;
+        let Some(packet) = frame.prepend(outer.overhead()) else { return Verdict::Drop(DropReason::Headroom) };
+        outer.write(packet, identification);
+        frame.offload = offload;
+        Verdict::Transmit(egress)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::base::Protocol;
+use crate::base::{Family, Protocol};
 use crate::engine::{DropReason, HostStack, Verdict};
 use crate::table::{Change, DestinationConfig, ForwardingMethod, TunnelChecksum, TunnelKind};
 use crate::wire::Offload;
+use crate::wire::offload::{Completion, Segmentation};
 
 use super::packet::{ACK, Endpoint, Packet, SYN, Upper};
 use super::sound;
@@ -270,4 +271,96 @@ fn an_unfinished_checksum_is_finished_before_a_packet_is_fragmented() {
         assert_eq!(whole.len(), 1, "{what}");
         assert_eq!(sound::whole(&whole[0]), Ok(()), "{what}");
     }
+}
+
+fn gue() -> DestinationConfig {
+    tunneling(TunnelKind::Gue, TunnelChecksum::None)
+}
+
+fn gre_with_checksum() -> DestinationConfig {
+    tunneling(TunnelKind::Gre, TunnelChecksum::Checksum)
+}
+
+/// A world with that real server and a connection to it, whose port toward it carries tunnels whole.
+fn carrying(parts: Parts, config: DestinationConfig, server_mtu: u32) -> World {
+    let mut world = World::with(64, HostStack::Absent, server_mtu);
+    world.engine.carry_tunnels(ETH1);
+    serve(&mut world, parts, Protocol::TCP, config);
+    world.request(&Packet::new(parts.client(), parts.vip(), SYN).bytes());
+    world
+}
+
+#[test]
+fn super_frames_go_into_tunnels_whole_where_the_port_carries_them() {
+    for (what, config, shim) in [("IPIP", ipip as fn() -> _, 0), ("GRE", gre, 4), ("GUE", gue, 12)] {
+        for (parts, header) in [(V4, 20), (V6, 40)] {
+            // As many bytes as fit into an IP packet, too.
+            for length in [900, SUPER, 65_400] {
+                let mut world = carrying(parts, config(), 1500);
+                let packet = parts.request(ACK, length);
+                let (bytes, offload) = packet.super_frame(LINK_LENGTH, 1380);
+                let outcome = world.handle(ETH0, &bytes, Offload { header_length: 54, ..offload });
+                let sent = outcome.only();
+                let (inside, offload) = Packet { ttl: 63, ..packet }.super_frame(LINK_LENGTH, 1380);
+                let overhead = header + shim;
+                assert!(sent.packet[overhead..] == inside, "{what}: the packet inside");
+                assert_eq!(sound::header(&sent.packet), Ok(()), "{what}");
+                let outer = super::packet::ends(&sent.packet);
+                assert_eq!((outer.0.0, outer.1.0), (address(parts.own), address(parts.server)), "{what}");
+                let (Completion::Partial { start, offset }, family) = (offload.checksum, packet_family(parts)) else {
+                    panic!("{what}: the checksum was finished");
+                };
+                let expected = Offload {
+                    checksum: Completion::Partial { start: start + overhead as u16, offset },
+                    segmentation: Segmentation::Tunneled { inner: family, ecn: false },
+                    segment_size: 1380,
+                    header_length: 54 + overhead as u16,
+                };
+                assert_eq!(sent.offload, expected, "{what}");
+                assert_eq!(sent.egress.link, ETH1);
+            }
+        }
+    }
+}
+
+fn packet_family(parts: Parts) -> Family {
+    Family::of(&address(parts.vip))
+}
+
+#[test]
+fn super_frames_for_tunnels_are_cut_where_they_cannot_go_whole() {
+    let cut = |what: &str, mut world: World, parts: Parts, length: usize, shim: usize, size: u16| {
+        let packet = parts.request(ACK, length);
+        let (bytes, offload) = packet.super_frame(LINK_LENGTH, size);
+        let outcome = world.handle(ETH0, &bytes, offload);
+        assert_eq!(outcome.verdict, Verdict::Consumed, "{what}");
+        let expected = segments(&Packet { ttl: 63, ..packet }, size);
+        assert_eq!(tunneled(parts, &outcome, shim, &expected), Ok(()), "{what}");
+    };
+    for parts in [V4, V6] {
+        cut("an outer checksum", carrying(parts, gue_with_checksum(), 1500), parts, SUPER, 12, 1380);
+        cut("an outer checksum", carrying(parts, gre_with_checksum(), 1500), parts, SUPER, 8, 1380);
+        let mut world = carrying(parts, ipip(), 1500);
+        world.engine.cut_tunnels(ETH1);
+        world.engine.carry_tunnels(ETH0);
+        cut("another link's port carries them", world, parts, SUPER, 0, 1400);
+    }
+    // The packet that the outer header would make too long for an IP packet.
+    let longest = usize::from(u16::MAX) - 40;
+    cut("a packet as long as can be", carrying(V4, ipip(), 1500), V4, longest, 0, 1400);
+
+    // The client is told of segments that do not fit, as if they had come one by one.
+    for parts in [V4, V6] {
+        let (bytes, offload) = parts.request(ACK, SUPER).super_frame(LINK_LENGTH, 1450);
+        let outcome = carrying(parts, ipip(), 1500).handle(ETH0, &bytes, offload);
+        assert_eq!(outcome.verdict, Verdict::Drop(DropReason::TooBig));
+        assert_eq!(too_big(parts, &outcome, if parts.vip == V4.vip { 1480 } else { 1460 }), Ok(()));
+    }
+
+    // Segments that have to be fragmented leave as fragments.
+    let mut world = carrying(V4, ipip(), 1500);
+    world.set("pmtu_disc", 0);
+    let (bytes, offload) = V4.request(ACK, SUPER).may_fragment().super_frame(LINK_LENGTH, 1450);
+    let outcome = world.handle(ETH0, &bytes, offload);
+    assert!(outcome.sent.len() > 3 && outcome.sent.iter().all(|sent| sent.packet.len() <= 1500));
 }

@@ -9,6 +9,7 @@ use std::io::{self, IoSlice};
 
 use crate::port::batch::Outgoing;
 use crate::port::counters::{Counters, PortDrop};
+use crate::port::envelope::Cutting;
 use crate::port::sys::xdp::Step;
 use crate::port::sys::xdp::send::{LONGEST, XdpSender};
 use crate::wire::Offload;
@@ -52,7 +53,7 @@ impl Chunks {
             }
             Completion::Complete | Completion::Verified => true,
         };
-        whole && !frame.segmented && (1..=LONGEST).contains(&length)
+        whole && frame.cutting == Cutting::Plain && (1..=LONGEST).contains(&length)
     }
 
     /// Sends `frames`, each with its virtio-net header in front; what finds no room is counted.

@@ -21,6 +21,7 @@ mod overflow;
 pub mod program;
 pub(super) mod receive;
 pub(super) mod transmit;
+mod tunnel;
 
 use std::io;
 
@@ -177,11 +178,9 @@ pub(super) fn open(options: &PacketOptions) -> Result<(PacketInput, PacketOutput
     let bypass = open_output(options)?;
     let passing_by = bypass.set_number(libc::PACKET_QDISC_BYPASS, 1);
     passing_by.map_err(|source| step(options, "bypassing the queueing discipline", source))?;
-    let mut output = PacketOutput::new(socket, bypass, options.queueing);
-    if options.send_chunks > 0 {
-        // There may be none, and packet sockets do as well, only slower.
-        output.open_chunks(&options.name, options.interface, options.send_chunks);
-    }
+    let mut output = PacketOutput::new(socket, bypass, options);
+    // There may be none, and packet sockets do as well, only slower.
+    output.try_chunks();
     Ok((input, output))
 }
 

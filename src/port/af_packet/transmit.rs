@@ -2,10 +2,13 @@
 
 use std::io::{self, IoSlice};
 
-use super::Queueing;
 use super::chunks::Chunks;
+use super::tunnel::Tunnel;
+use super::{PacketOptions, Queueing};
 use crate::port::batch::{Outgoing, Slices};
-use crate::port::counters::Counters;
+use crate::port::counters::{Counters, PortDrop};
+use crate::port::envelope::Cutting;
+use crate::port::error::PortError;
 use crate::port::event::{Failure, PortEvent, Scope};
 use crate::port::sys::socket::{BATCH, PacketSocket};
 use crate::wire::offload::HEADER_LENGTH;
@@ -19,8 +22,12 @@ pub(in crate::port) struct PacketOutput {
     bypass: PacketSocket,
     /// For frames that fit a chunk, where there is such a way.
     chunks: Option<Chunks>,
-    /// How that can be had where it is not there (yet, or any more).
-    spare: Option<Spare>,
+    /// For super-frames in tunnels, where they are carried.
+    tunnel: Option<Tunnel>,
+    /// What the sockets were opened with.
+    options: PacketOptions,
+    /// Times that a socket for chunks may still be asked for.
+    tries: u32,
     queueing: Queueing,
     /// There are so many frames that it matters.
     busy: bool,
@@ -28,15 +35,6 @@ pub(in crate::port) struct PacketOutput {
 
 /// Times that a socket is asked for.
 const TRIES: u32 = 8;
-
-/// What it takes to open a socket for chunks.
-#[derive(Debug)]
-struct Spare {
-    name: String,
-    interface: u32,
-    chunks: u32,
-    tries: u32,
-}
 
 /// The way that a frame takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,17 +45,27 @@ enum Lane {
     Bypass,
     /// Past it, by AF_XDP.
     Chunks,
+    /// Through it, marked as a super-frame in a tunnel.
+    Tunnel,
 }
 
 impl PacketOutput {
-    pub fn new(socket: PacketSocket, bypass: PacketSocket, queueing: Queueing) -> PacketOutput {
-        PacketOutput { socket, bypass, chunks: None, spare: None, queueing, busy: false }
+    pub fn new(socket: PacketSocket, bypass: PacketSocket, options: &PacketOptions) -> PacketOutput {
+        let queueing = options.queueing;
+        let options = PacketOptions { filter: None, fanout: None, ..options.clone() };
+        PacketOutput { socket, bypass, chunks: None, tunnel: None, options, tries: TRIES, queueing, busy: false }
     }
 
-    /// Has frames leave by AF_XDP while they are many, from now on if that can be, else as soon as it can.
-    pub fn open_chunks(&mut self, name: &str, interface: u32, chunks: u32) {
-        self.spare = Some(Spare { name: name.to_owned(), interface, chunks, tries: TRIES });
-        self.try_chunks();
+    /// Sends super-frames in tunnels whole from now on.
+    pub fn carry_tunnels(&mut self) -> Result<(), PortError> {
+        if self.tunnel.is_none() {
+            self.tunnel = Some(Tunnel::open(&self.options)?);
+        }
+        Ok(())
+    }
+
+    pub fn carries_tunnels(&self) -> bool {
+        self.tunnel.is_some()
     }
 
     pub fn set_chunks(&mut self, chunks: Option<Chunks>) {
@@ -71,14 +79,18 @@ impl PacketOutput {
         self.busy = busy;
     }
 
-    /// The kernel takes a moment to set a queue free whose socket was closed, and a link that was down loses its
-    /// socket; so this is tried again, but not for ever.
-    fn try_chunks(&mut self) {
-        let Some(spare) = self.spare.as_mut().filter(|spare| spare.tries > 0) else { return };
-        spare.tries -= 1;
-        match Chunks::open(spare.interface, spare.chunks) {
+    /// Has frames leave by AF_XDP while they are many, if that is asked for and can be. The kernel takes a moment to set
+    /// a queue free whose socket was closed, and a link that was down loses its socket; so this is tried again when
+    /// there is much to send, but not for ever.
+    pub fn try_chunks(&mut self) {
+        let PacketOptions { name, interface, send_chunks, .. } = &self.options;
+        if *send_chunks == 0 || self.tries == 0 {
+            return;
+        }
+        self.tries -= 1;
+        match Chunks::open(*interface, *send_chunks) {
             Ok(chunks) => self.chunks = Some(chunks),
-            Err((step, error)) => log::debug!("{}: nothing is sent by AF_XDP: {step:?}: {error}", spare.name),
+            Err((step, error)) => log::debug!("{name}: nothing is sent by AF_XDP: {step:?}: {error}"),
         }
     }
 
@@ -112,12 +124,12 @@ impl PacketOutput {
 
     #[inline]
     fn lane_for(&self, frame: &Outgoing<'_>) -> Lane {
-        if !self.busy || self.queueing != Queueing::BypassPlain || frame.segmented {
-            Lane::Discipline
-        } else if self.chunks.as_ref().is_some_and(|chunks| chunks.can_take(frame)) {
-            Lane::Chunks
-        } else {
-            Lane::Bypass
+        match frame.cutting {
+            Cutting::Tunneled => Lane::Tunnel,
+            Cutting::Segmented => Lane::Discipline,
+            Cutting::Plain if !self.busy || self.queueing != Queueing::BypassPlain => Lane::Discipline,
+            Cutting::Plain if self.chunks.as_ref().is_some_and(|chunks| chunks.can_take(frame)) => Lane::Chunks,
+            Cutting::Plain => Lane::Bypass,
         }
     }
 
@@ -126,6 +138,7 @@ impl PacketOutput {
             Lane::Discipline => send_all(frames, counters, |frames| self.socket.send(frames)),
             Lane::Bypass => send_all(frames, counters, |frames| self.bypass.send(frames)),
             Lane::Chunks => self.send_chunks(frames, counters),
+            Lane::Tunnel => self.send_tunneled(frames, counters),
         }
     }
 
@@ -137,6 +150,17 @@ impl PacketOutput {
         counters.drop_frames(failure.reason, chunks.pending());
         self.chunks = None;
         failure.event().map_or(Ok(()), Err)
+    }
+
+    fn send_tunneled(&self, frames: &[IoSlice<'_>], counters: &mut Counters) -> Result<(), PortEvent> {
+        let Some(tunnel) = &self.tunnel else {
+            counters.drop_frames(PortDrop::Tunneled, frames.len() as u64);
+            return Ok(());
+        };
+        let before = counters.sent;
+        let outcome = send_all(frames, counters, |frames| tunnel.socket().send(frames));
+        counters.tunneled += counters.sent - before;
+        outcome
     }
 }
 
@@ -180,7 +204,6 @@ fn send_all(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::PortDrop;
 
     /// Plays the kernel: takes frames until one is listed as failing.
     fn run(count: usize, failing: &[(u8, i32)]) -> (Counters, Result<(), PortEvent>, Vec<u8>) {

@@ -18,9 +18,6 @@
 
 mod checksum;
 pub mod entries;
-#[cfg(test)]
-mod interpreter;
-pub mod program;
 pub(super) mod receive;
 pub mod selection;
 pub mod selector;
@@ -32,6 +29,7 @@ use super::af_packet::chunks::Chunks;
 use super::af_packet::transmit::PacketOutput;
 use super::af_packet::{self, PacketOptions};
 use super::error::PortError;
+use super::sys::bpf::Hook;
 use super::sys::xdp::{Step, XdpSocket};
 use receive::XdpInput;
 use selector::Chooser;
@@ -71,10 +69,12 @@ pub(super) fn open(options: &XdpOptions) -> Result<(XdpInput, PacketOutput), Por
         options.chooser.sockets.lead(queue, socket).map_err(at("leading frames to an AF_XDP socket"))?;
     }
     let attachment =
-        options.chooser.program.attach(options.packet.interface).map_err(|source| match source.raw_os_error() {
-            Some(libc::EBUSY | libc::EEXIST) => PortError::XdpOccupied { link: link(), source },
-            Some(libc::EINVAL) => PortError::XdpLinks { link: link(), source },
-            _ => bpf_error(&options.packet.name, "attaching a program", source),
+        options.chooser.program.attach(Hook::Xdp, options.packet.interface).map_err(|source| {
+            match source.raw_os_error() {
+                Some(libc::EBUSY | libc::EEXIST) => PortError::XdpOccupied { link: link(), source },
+                Some(libc::EINVAL) => PortError::XdpLinks { link: link(), source },
+                _ => bpf_error(&options.packet.name, "attaching a program", source),
+            }
         })?;
     Ok((XdpInput::new(attachment, sockets, packet), output))
 }

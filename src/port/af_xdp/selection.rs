@@ -29,7 +29,7 @@ use crate::wire::ip::{v4, v6};
 use crate::wire::transport::udp;
 
 use super::entries::{ADDRESS, COUNT, FROM, MAPPED, STATION, TO, VIRTUAL};
-use super::program::{Assembler, Label, Program, ProgramTooLong, Register, Test, Width};
+use crate::port::bpf::program::{Assembler, Label, Program, ProgramTooLong, Register, Test, Width};
 
 /// Longest frame that is taken: what a chunk of [`CHUNK`](crate::port::sys::xdp::CHUNK) bytes holds beside
 /// the headroom that the kernel leaves in it.
@@ -204,7 +204,7 @@ fn family(code: &mut Assembler, layout: &Layout, maps: Maps, take: Label, pass: 
     code.store(Width::Half, STACK, STATION_KEY + WORD, SCRATCH);
     code.store_number(Width::Half, STACK, STATION_KEY + WORD + HALF, 0);
     look_up(code, maps.stations, STATION_KEY);
-    code.branch_missing(RESULT, pass);
+    code.branch_whole(Test::Equal, RESULT, 0, pass);
     code.load(Width::Word, SCRATCH, RESULT, 0);
     code.branch(Test::Equal, SCRATCH, VIRTUAL, take);
 
@@ -220,7 +220,7 @@ fn family(code: &mut Assembler, layout: &Layout, maps: Maps, take: Label, pass: 
     code.place(known);
     code.store_number(Width::Word, STACK, PREFIX_KEY, ADDRESS as i32 * 8);
     look_up(code, maps.host, PREFIX_KEY);
-    code.branch_missing(RESULT, take);
+    code.branch_whole(Test::Equal, RESULT, 0, take);
     code.jump(pass);
 }
 
@@ -243,7 +243,7 @@ fn write_address(code: &mut Assembler, layout: &Layout, place: i16) {
 /// Goes to `other` unless packets that way by the address that was written are taken.
 fn is_address(code: &mut Assembler, maps: Maps, way: u32, other: Label) {
     look_up(code, maps.addresses, ADDRESS_KEY);
-    code.branch_missing(RESULT, other);
+    code.branch_whole(Test::Equal, RESULT, 0, other);
     code.load(Width::Word, SCRATCH, RESULT, 0);
     code.mask(SCRATCH, way);
     code.branch(Test::Equal, SCRATCH, 0, other);

@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use crate::port::error::PortError;
-use crate::port::sys::bpf::{Matching, NumberMap, SocketMap, XdpProgram};
+use crate::port::sys::bpf::{LoadedProgram, Matching, NumberMap, ProgramKind, SocketMap};
 
 use super::entries::{ADDRESS, Contents, PREFIX, STATION};
 use super::selection::{Maps, Selection, program};
@@ -37,7 +37,7 @@ pub struct Selector {
 /// The loaded program, and the sockets that it leads to.
 #[derive(Debug)]
 pub struct Chooser {
-    pub(super) program: XdpProgram,
+    pub(super) program: LoadedProgram,
     pub(super) sockets: SocketMap,
 }
 
@@ -67,7 +67,7 @@ impl Selector {
             host: host.map.as_raw_fd(),
         };
         let program = program(maps).map_err(|error| io::Error::new(io::ErrorKind::ArgumentListTooLong, error));
-        let program = program.and_then(|program| XdpProgram::load(&program.bytes()));
+        let program = program.and_then(|program| LoadedProgram::load(ProgramKind::Xdp, &program.bytes()));
         let program = program.map_err(at("loading a program"))?;
         let chooser = Arc::new(Chooser { program, sockets });
         let mut selector = Selector { link: link.to_owned(), chooser, stations, addresses, host, most };

@@ -106,6 +106,11 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, option, &value)
     }
 
+    /// Has everything that is sent carry `mark` within this host. Needs CAP_NET_ADMIN.
+    pub fn set_mark(&self, mark: u32) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_MARK, &mark)
+    }
+
     /// Asks for a receive ring.
     pub fn set_ring(&self, request: &libc::tpacket_req) -> io::Result<()> {
         self.set(libc::SOL_PACKET, libc::PACKET_RX_RING, request)

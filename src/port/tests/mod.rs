@@ -8,4 +8,5 @@ mod lab;
 mod packet;
 mod transfer;
 mod tun;
+mod tunnels;
 mod xdp;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::lab::*;
 use crate::base::{LinkId, Mac};
 use crate::port::af_xdp::CHUNKS;
-use crate::port::af_xdp::program::{Assembler, Register};
 use crate::port::af_xdp::selector::Chooser;
-use crate::port::sys::bpf::XdpProgram;
+use crate::port::bpf::program::{Assembler, Register};
+use crate::port::bpf::{Hook, LoadedProgram, ProgramKind};
 use crate::port::{Held, Port, PortDrop, PortError, PortEvent, Ports, Selection, Selector, XdpOptions};
 use crate::wire::offload::Completion;
 use crate::wire::segment::{Unfinished, complete};
@@ -261,8 +261,8 @@ fn what_is_in_the_way_is_named_and_nothing_is_left_behind() {
         let mut nothing = Assembler::default();
         nothing.set(Register(0), 2);
         nothing.exit();
-        let nothing = XdpProgram::load(&nothing.finish().unwrap().bytes()).unwrap();
-        let attachment = nothing.attach(options("right").interface).unwrap();
+        let nothing = LoadedProgram::load(ProgramKind::Xdp, &nothing.finish().unwrap().bytes()).unwrap();
+        let attachment = nothing.attach(Hook::Xdp, options("right").interface).unwrap();
         let occupied = loop {
             match Port::xdp(&right(chooser())).map(drop).unwrap_err() {
                 PortError::XdpBusy { .. } => await_up("left"),

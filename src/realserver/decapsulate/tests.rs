@@ -8,16 +8,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::wire::offload::Segmentation;
 
-const DIRECTOR: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
-const SELF: Ipv4Addr = Ipv4Addr::new(10, 0, 11, 2);
-const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 100);
-const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 10);
-const DIRECTOR6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 1);
-const SELF6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x11, 0, 0, 0, 0, 0, 2);
-const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0x100);
+pub const DIRECTOR: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 1);
+pub const SELF: Ipv4Addr = Ipv4Addr::new(10, 0, 11, 2);
+pub const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 100);
+pub const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 10);
+pub const DIRECTOR6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 1);
+pub const SELF6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x11, 0, 0, 0, 0, 0, 2);
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0x100);
 const GUE_PORT: u16 = 6080;
 
-fn policy() -> Policy {
+pub fn policy() -> Policy {
     let both = |protocol| [(Family::V4, protocol), (Family::V6, protocol)];
     Policy {
         virtual_addresses: vec![VIP.into(), VIP6.into()],
@@ -35,7 +35,7 @@ fn take(packet: &mut [u8]) -> Result<Inner, DropReason> {
 }
 
 /// A TCP segment for the VIP, with `tos` in its IP header.
-fn inner_v4(tos: u8) -> Vec<u8> {
+pub fn inner_v4(tos: u8) -> Vec<u8> {
     let mut ip = Ipv4Header::new(25, 63, IpNumber::TCP, CLIENT.octets(), VIP.octets()).unwrap();
     (ip.dscp, ip.ecn) = ((tos >> 2).try_into().unwrap(), (tos & 3).try_into().unwrap());
     let builder = PacketBuilder::ip(etherparse::IpHeaders::Ipv4(ip, Default::default()));
@@ -44,14 +44,14 @@ fn inner_v4(tos: u8) -> Vec<u8> {
     packet
 }
 
-fn inner_v6() -> Vec<u8> {
+pub fn inner_v6() -> Vec<u8> {
     let source = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 0x10).octets();
     let mut packet = Vec::new();
     PacketBuilder::ipv6(source, VIP6.octets(), 63).tcp(51324, 80, 1, 1000).write(&mut packet, b"hello").unwrap();
     packet
 }
 
-fn outer_v4(protocol: u8, ecn: u8, payload: &[u8]) -> Vec<u8> {
+pub fn outer_v4(protocol: u8, ecn: u8, payload: &[u8]) -> Vec<u8> {
     let mut ip =
         Ipv4Header::new(payload.len() as u16, 64, IpNumber(protocol), DIRECTOR.octets(), SELF.octets()).unwrap();
     ip.ecn = ecn.try_into().unwrap();
@@ -62,7 +62,7 @@ fn outer_v4(protocol: u8, ecn: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn outer_v6(protocol: u8, payload: &[u8]) -> Vec<u8> {
+pub fn outer_v6(protocol: u8, payload: &[u8]) -> Vec<u8> {
     let ip = Ipv6Header {
         payload_length: payload.len() as u16,
         next_header: IpNumber(protocol),
@@ -74,7 +74,7 @@ fn outer_v6(protocol: u8, payload: &[u8]) -> Vec<u8> {
     [&ip.to_bytes()[..], payload].concat()
 }
 
-fn udp_v4(payload: &[u8], checksummed: bool) -> Vec<u8> {
+pub fn udp_v4(payload: &[u8], checksummed: bool) -> Vec<u8> {
     let header = if checksummed {
         UdpHeader::with_ipv4_checksum(
             40000,

@@ -1,8 +1,8 @@
 use etherparse::PacketBuilder;
 
 use super::super::entries::{Contents, PREFIX};
-use super::super::interpreter::{Action, run};
 use super::*;
+use crate::port::bpf::interpreter::{Action, run};
 
 const OWN: Mac = Mac([0x52, 0x54, 0, 1, 2, 3]);
 const VIRTUAL: Mac = Mac([0, 0, 0x5e, 0, 1, 1]);

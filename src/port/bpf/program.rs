@@ -1,9 +1,9 @@
-//! Extended BPF programs, as far as choosing frames needs them: what the kernel runs on each frame of a
-//! link before anybody else sees it.
+//! Extended BPF programs, as far as choosing and changing frames needs them: what the kernel runs on each frame
+//! at some place of a link.
 //!
-//! Eleven registers of 64 bits, of which 6 to 9 outlive a call; jumps go forward only here. The kernel
-//! takes a program only where it can prove that every load lies in the frame: compare with the frame's end
-//! first. Mirrors `Documentation/bpf/standardization/instruction-set.rst`.
+//! Eleven registers of 64 bits, of which 6 to 9 outlive a call and the last points behind the program's own
+//! 512 bytes; jumps go forward only here. The kernel takes a program only where it can prove that every load
+//! lies in the frame: compare with the frame's end first. Mirrors `Documentation/bpf/standardization/instruction-set.rst`.
 
 use thiserror::Error;
 
@@ -21,9 +21,11 @@ const CLASS_ALU_64: u8 = 0x07;
 const CLASS_ALU: u8 = libc::BPF_ALU as u8;
 
 const MODE_MEMORY: u8 = libc::BPF_MEM as u8;
+const MODE_ATOMIC: u8 = 0xc0;
 const DOUBLE_WORD: u8 = 0x18;
 const BY_REGISTER: u8 = libc::BPF_X as u8;
 const MOVE: u8 = 0xb0;
+const NEGATE: u8 = 0x80;
 /// With the register bit set: to network order, of as many bits as the number says.
 const BYTE_ORDER: u8 = 0xd0;
 const CALL: u8 = 0x80;
@@ -86,6 +88,7 @@ impl Register {
 /// How many bytes a load or store takes.
 #[derive(Clone, Copy, Debug)]
 pub enum Width {
+    Double = DOUBLE_WORD as isize,
     Word = libc::BPF_W as isize,
     Half = libc::BPF_H as isize,
     Byte = libc::BPF_B as isize,
@@ -160,6 +163,24 @@ impl Assembler {
         self.push(CLASS_ALU_64 | libc::BPF_ADD as u8 | BY_REGISTER, to, from, 0, 0);
     }
 
+    pub fn subtract_register(&mut self, to: Register, from: Register) {
+        self.push(CLASS_ALU_64 | libc::BPF_SUB as u8 | BY_REGISTER, to, from, 0, 0);
+    }
+
+    /// `to` := minus `to`.
+    pub fn negate(&mut self, to: Register) {
+        self.push(CLASS_ALU_64 | NEGATE, to, Register(0), 0, 0);
+    }
+
+    pub fn shift_right(&mut self, to: Register, bits: i32) {
+        self.push(CLASS_ALU_64 | libc::BPF_RSH as u8, to, Register(0), 0, bits);
+    }
+
+    /// Adds `from` to the eight bytes at `base` plus `offset`, whoever else does so at the same time.
+    pub fn add_to_memory(&mut self, base: Register, offset: i16, from: Register) {
+        self.push(CLASS_STORE_INDEXED | MODE_ATOMIC | DOUBLE_WORD, base, from, offset, libc::BPF_ADD as i32);
+    }
+
     /// Keeps of the lower half of `to` the bits of `mask`, and nothing of the upper one.
     pub fn mask(&mut self, to: Register, mask: u32) {
         self.push(CLASS_ALU | libc::BPF_AND as u8, to, Register(0), 0, mask as i32);
@@ -182,16 +203,16 @@ impl Assembler {
         self.push(CLASS_JUMP_32 | test as u8, register, Register(0), 0, number as i32);
     }
 
+    /// Goes on at `target` where all of `register` is as tested: also where it may be an address, which is not zero.
+    pub fn branch_whole(&mut self, test: Test, register: Register, number: i32, target: Label) {
+        self.jumps.push((self.instructions.len(), target));
+        self.push(CLASS_JUMP | test as u8, register, Register(0), 0, number);
+    }
+
     /// Goes on at `target` where `register` compares so with `other`, both of them whole.
     pub fn branch_register(&mut self, test: Test, register: Register, other: Register, target: Label) {
         self.jumps.push((self.instructions.len(), target));
         self.push(CLASS_JUMP | test as u8 | BY_REGISTER, register, other, 0, 0);
-    }
-
-    /// Goes on at `target` where `register` is no address: what a map that has no such entry answers.
-    pub fn branch_missing(&mut self, register: Register, target: Label) {
-        self.jumps.push((self.instructions.len(), target));
-        self.push(CLASS_JUMP | Test::Equal as u8, register, Register(0), 0, 0);
     }
 
     pub fn jump(&mut self, target: Label) {
