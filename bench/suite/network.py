@@ -36,14 +36,13 @@ NAMESPACE = re.compile(r"ub-(?:client|director|server)-(\d+)")
 CLIENTS = {4: "10.98.1.0/24", 6: "fd98:1::/64"}
 
 
-def sink_rules(family, tunneled, address, mac, device=None):
+def sink_rules(family, tunneled, address, mac):
     """What the discard port's packets meet at the server: a counter, and nothing more, as early as can be.
 
     Counted is what came as it should: to the server's Ethernet address, from clients, to `address`; what
     is in a tunnel from the director, to the VIP. The rest is dropped beside it. A BPF program that takes
-    tunnels apart comes before all rules: then what it hands to `device` is counted there.
+    tunnels apart would come before all rules: the real server is to run without one.
     """
-    behind = ""
     ip = "ip" if family == 4 else "ip6"
     if tunneled:
         # The inner destination lies behind a header without options.
@@ -51,13 +50,6 @@ def sink_rules(family, tunneled, address, mac, device=None):
         inner = f"@nh,{place[0]},{place[1]} {int(ipaddress.ip_address(VIP[family])):#x}"
         carried = {4: "ip protocol 4", 6: "ip6 nexthdr 41"}[family]
         right = f"{carried} {ip} daddr {REAL_SERVER[family]} {inner}"
-        if device is not None:
-            behind = f"""
-        chain behind {{
-            type filter hook ingress device {device} priority -500
-            {ip} saddr {CLIENTS[family]} {ip} daddr {VIP[family]} udp dport 9 counter name right drop
-            udp dport 9 drop
-        }}"""
     else:
         right = f"{ip} saddr {CLIENTS[family]} {ip} daddr {address} udp dport 9"
     return f"""
@@ -69,7 +61,7 @@ def sink_rules(family, tunneled, address, mac, device=None):
             udp dport 9 drop
             ip protocol 4 drop
             ip6 nexthdr {{ 4, 41 }} drop
-        }}{behind}
+        }}
     }}
     """
 
@@ -140,9 +132,7 @@ class Network:
     @contextlib.contextmanager
     def sink(self, family, method, address):
         """Swallows the discard port's packets at the server; yields what counts those that came right."""
-        found = run("ip", "-n", self.server, "link", "show", "tunl0", check=False)
-        device = "tunl0" if found else None
-        rules = sink_rules(family, method == "tun", address, self.mac("server", "eth0"), device)
+        rules = sink_rules(family, method == "tun", address, self.mac("server", "eth0"))
         inside(self.server, "nft", "-f", "-", stdin=rules)
         try:
             yield self.arrived
