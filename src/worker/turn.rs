@@ -10,6 +10,9 @@
 //! turn; messages for so long, however many there are. Nothing here waits but the poll at the top, or the
 //! pause that takes its place where traffic is dense ([`super::waiting`]).
 
+mod messages;
+mod rest;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
@@ -51,22 +54,12 @@ const FIRSTS: usize = BATCH / 2;
 /// Connections that may end before frames are looked at again. There are two such portions a turn at
 /// least, so that a flood of new connections never outruns the end of old ones.
 pub const EXPIRIES: usize = BATCHES * BATCH / 2;
-/// How long messages are taken in one turn: whoever changes much goes on between frames.
-const LISTENING: Duration = Duration::from_micros(100);
 /// Destinations that leave, as a service is deleted, before the clock is looked at again.
 pub const LEAVING: usize = 64;
-/// Addresses that are announced in one turn.
-const ANNOUNCEMENTS: usize = 16;
-/// Longest sleep while connections must be ended on time, and otherwise.
-const BUSY_SLEEP: u64 = 100;
-const IDLE_SLEEP: u64 = 1000;
 
 /// Milliseconds between two looks at what is lost, and between two complaints about it.
 const COMPLAINT_CHECK: u64 = 1000;
 const COMPLAINT_INTERVAL: u64 = 10_000;
-
-/// Milliseconds between two looks for errors of links that nobody waits for.
-const EXAMINATION: u64 = 250;
 
 const BELL: Token = Token(usize::MAX);
 
@@ -200,100 +193,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Sleeps until something happens, and notes which links have frames.
-    fn wait(&mut self, events: &mut Events, longest: Duration) -> io::Result<()> {
-        match self.poll.poll(events, Some(longest)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            outcome => outcome?,
-        }
-        for event in &*events {
-            if event.token() == BELL {
-                continue;
-            }
-            let link = LinkId(event.token().0 as u32);
-            if event.is_error() || event.is_read_closed() {
-                self.ports.examine(link);
-            }
-            self.mark_ready(link);
-        }
-        Ok(())
-    }
-
-    /// Looks for frames for a moment, with the core left to others in between; whether there are some.
-    fn linger(&mut self, linger: Duration) -> bool {
-        let until = self.ended + linger;
-        let mut now = self.ended;
-        let found = loop {
-            let mut links = self.registered.iter().map(|&(link, _)| link);
-            if let Some(link) = links.find(|&link| self.ports.ready(link, BATCH) > 0) {
-                break Some(link);
-            }
-            if now > until {
-                break None;
-            }
-            thread::yield_now();
-            now = self.clock.elapsed();
-        };
-        if let Some(link) = found {
-            // The one that was looked at is the next to be served.
-            self.mark_ready(link);
-            self.mark_all_ready();
-        }
-        self.waiting.lingered(found.is_some(), now.saturating_sub(self.ended));
-        found.is_some()
-    }
-
-    /// Whether nothing is left to do that is known of.
-    fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.firsts.is_empty() && !self.more_due && !self.more_told
-    }
-
-    /// At the end of a window: descriptors are waited for, or not, as the pace asks. While they are
-    /// not, a frame that arrives has nobody to wake, which its sender would pay for.
-    fn change_pace(&mut self) {
-        self.ports.set_busy(self.waiting.is_busy());
-        let dense = self.waiting.is_dense();
-        if dense != self.unattended {
-            self.unattended = dense;
-            for place in 0..self.registered.len() {
-                let (link, descriptor) = self.registered[place];
-                if dense {
-                    // A descriptor that is gone needs no deregistering.
-                    let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
-                } else {
-                    self.attend(link, descriptor);
-                    self.mark_ready(link);
-                }
-            }
-        } else if dense && self.clock.now() >= self.next_examination {
-            // Nobody hears of errors meanwhile.
-            self.next_examination = self.clock.now() + EXAMINATION;
-            for place in 0..self.registered.len() {
-                self.ports.examine(self.registered[place].0);
-            }
-        }
-    }
-
-    /// Has the poll tell of a descriptor.
-    fn attend(&self, link: LinkId, descriptor: RawFd) {
-        let token = Token(link.index());
-        if let Err(error) = self.poll.registry().register(&mut SourceFd(&descriptor), token, Interest::READABLE) {
-            log::error!("link {}: cannot be waited for: {error}", link.0);
-        }
-    }
-
-    /// Sleeps for a moment in which every link may get frames.
-    fn pause(&mut self, pause: Duration) {
-        thread::sleep(pause);
-        self.mark_all_ready();
-    }
-
-    fn mark_all_ready(&mut self) {
-        for place in 0..self.registered.len() {
-            self.mark_ready(self.registered[place].0);
-        }
-    }
-
     fn turn(&mut self) {
         let began = self.clock.elapsed();
         let mut now = Clock::tick(began);
@@ -321,27 +220,6 @@ impl Worker {
         }
         self.ended = self.clock.elapsed();
         self.pace.note(&Turn { began, serving, served, ended: self.ended });
-    }
-
-    /// Takes messages, in order, until there are no more or the time for it is over; whether there was
-    /// anything to do.
-    fn listen(&mut self, now: Tick, began: Duration) -> bool {
-        let mut busy = !self.announcing.is_empty();
-        self.announce();
-        loop {
-            // Changes are finished before the next message is looked at, and each before the next.
-            if !self.engine.continue_change(now, &mut Budget(LEAVING)) && !self.change(now) {
-                match self.inbox.try_recv() {
-                    Ok(message) => self.take(now, message),
-                    Err(_) => break self.more_told = false,
-                }
-            }
-            busy = true;
-            if self.clock.elapsed().saturating_sub(began) > LISTENING {
-                break self.more_told = true;
-            }
-        }
-        busy
     }
 
     /// Handles the frames that a link has, up to a bound: how many, and whether there may be more.
@@ -473,183 +351,6 @@ impl Worker {
         self.engine.outbox().clear();
     }
 
-    /// Makes one of the changes that are to be made; whether there was one.
-    fn change(&mut self, now: Tick) -> bool {
-        let Some((changes, made)) = self.changes.take() else { return false };
-        let Some(change) = changes.get(made) else { return false };
-        if matches!(change, Change::StopDaemon { role: DaemonRole::Master }) {
-            self.teller.set_senders(Vec::new());
-        }
-        if let Err(errno) = self.engine.begin_change(now, change) {
-            log::error!("worker {}: {change:?} was refused: {errno}", self.number);
-        }
-        self.changes = Some((changes, made + 1));
-        true
-    }
-
-    fn take(&mut self, now: Tick, message: Message) {
-        match message {
-            Message::Changes(changes) => self.changes = Some((changes, 0)),
-            Message::Told { entries, waiting } => {
-                for told in &entries {
-                    self.engine.receive_entry(now, &told.entry, &told.recognised(), told.share);
-                }
-                waiting.fetch_sub(entries.len(), Ordering::AcqRel);
-            }
-            Message::Senders(senders) => self.teller.set_senders(senders),
-            Message::Network { network, served } => self.set_network(network, served),
-            Message::Owned { owned, announce } => self.set_owned(owned, announce),
-            Message::Neighbours { events, whole } => self.hops.kernel(now, &events, whole),
-            Message::Learned { link, learned } => self.hops.learn(now, link, learned),
-            Message::Open { link, way, outcome } => {
-                // Whoever asked may have stopped waiting.
-                let _ = outcome.send(self.open(link, &way));
-            }
-            Message::Adjust { link, filter, steering, queueing } => {
-                self.adjust(link, &filter, steering.as_deref(), queueing);
-            }
-            Message::CarryTunnels { link, outcome } => {
-                let carried = self.ports.carry_tunnels(link);
-                if carried.is_ok() {
-                    self.engine.carry_tunnels(link);
-                }
-                let _ = outcome.send(carried);
-            }
-            Message::Close { link } => self.close(link),
-            Message::Ask { question, answer } => {
-                let _ = answer.send(self.answer(now, &question));
-            }
-            Message::Stop => self.stopping = true,
-        }
-    }
-
-    fn answer(&mut self, now: Tick, question: &Question) -> Finding {
-        let mut finding = question::answer(&mut self.engine, now, question);
-        if let Finding::Counts(counts) = &mut finding {
-            for (name, meaning, count) in self.teller.statistics() {
-                counts.others.push(("sync", name.to_owned(), meaning, count));
-            }
-            for (name, meaning, count) in self.hops.statistics() {
-                counts.others.push(("neighbour", name.to_owned(), meaning, count));
-            }
-            for (name, meaning, count) in self.pace.statistics() {
-                counts.others.push(("loop", format!("worker-{} {name}", self.number), meaning, count));
-            }
-            for (name, meaning, count) in self.firsts.statistics() {
-                counts.others.push(("loop", format!("worker-{} {name}", self.number), meaning, count));
-            }
-            let heard = self.responder.counters();
-            counts.others.push(("neighbour", "answers".into(), "ARP and neighbour discovery answered.", heard.answers));
-            counts.others.push((
-                "neighbour",
-                "claims".into(),
-                "Frames in which another machine claims an address of ours.",
-                heard.claims,
-            ));
-            for link in self.network.links() {
-                let Some(port) = self.ports.counters(link.id) else { continue };
-                let mut note = |name: &str, meaning: &'static str, count: u64| {
-                    counts.others.push(("port", format!("{} {name}", link.name), meaning, count));
-                };
-                note("received", "Frames received.", port.received);
-                note("sent", "Frames sent.", port.sent);
-                note("tunneled", "Super-frames in tunnels that were sent whole.", port.tunneled);
-                for reason in crate::port::PortDrop::ALL {
-                    note(reason.name(), reason.meaning(), port.dropped(*reason));
-                }
-            }
-        }
-        finding
-    }
-
-    fn set_network(&mut self, network: Arc<Network>, served: Arc<[LinkId]>) {
-        for link in self.network.links() {
-            if network.link(link.id).is_none_or(|now| now.mac != link.mac) {
-                self.hops.forget_link(link.id);
-            }
-        }
-        self.engine.set_network(network.clone());
-        self.hops.set_network(network.clone());
-        self.network = network;
-        self.served = served;
-        self.responder.set(&self.owned, &self.network, &self.served);
-    }
-
-    fn set_owned(&mut self, owned: Arc<[Owned]>, announce: bool) {
-        self.hops.set_owned(&owned);
-        if announce {
-            // Those that were owned before were announced then, or still are to be.
-            let known = |entry: &Owned| self.owned.binary_search_by_key(&entry.address, |known| known.address).is_ok();
-            self.announcing.extend(owned.iter().filter(|entry| !known(entry)).map(|entry| entry.address));
-        }
-        self.owned = owned;
-        self.responder.set(&self.owned, &self.network, &self.served);
-    }
-
-    /// Announces some of the addresses that are to be.
-    fn announce(&mut self) {
-        for _ in 0..ANNOUNCEMENTS {
-            let Some(address) = self.announcing.pop_front() else { return };
-            let mut links: Vec<LinkId> = self.registered.iter().map(|&(link, _)| link).collect();
-            links.dedup();
-            for link in links {
-                let mut bytes = [0; ANSWER_LENGTH];
-                if let Some(length) = self.responder.announce(link, address, &mut bytes) {
-                    send_frame(&mut self.ports, link, &bytes[..length]);
-                }
-            }
-        }
-    }
-
-    fn open(&mut self, link: LinkId, way: &Way) -> Result<Option<GroupNumbers>, PortError> {
-        self.close(link);
-        let port = match way {
-            Way::Packet(options) => Port::packet(options)?,
-            Way::Xdp(options) => Port::xdp(options)?,
-            Way::Tun(options) => Port::tun(options)?,
-        };
-        let group = port.fanout_group();
-        self.ports.insert(link, port);
-        let descriptors: Vec<RawFd> =
-            self.ports.descriptors().filter(|(id, _)| *id == link).map(|(_, descriptor)| descriptor).collect();
-        for descriptor in descriptors {
-            self.registered.push((link, descriptor));
-            if !self.unattended {
-                self.attend(link, descriptor);
-            }
-        }
-        // Frames may have come between opening and registering.
-        self.mark_ready(link);
-        Ok(group)
-    }
-
-    fn adjust(&mut self, link: LinkId, filter: &Program, steering: Option<&Program>, queueing: Queueing) {
-        let steering = steering.map(Adjustment::FanoutProgram);
-        let queueing = Adjustment::Queueing(queueing);
-        for adjustment in [Some(Adjustment::Filter(filter)), steering, Some(queueing)].into_iter().flatten() {
-            if let Err(error) = self.ports.adjust(link, &adjustment) {
-                log::warn!("a port cannot be adjusted: {error}");
-            }
-        }
-    }
-
-    fn close(&mut self, link: LinkId) {
-        while let Some(place) = self.registered.iter().position(|(id, _)| *id == link) {
-            let (_, descriptor) = self.registered.swap_remove(place);
-            // One that is gone, or not attended to, needs no deregistering.
-            let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
-        }
-        self.ports.remove(link);
-        self.engine.cut_tunnels(link);
-        self.ready.retain(|&id| id != link);
-    }
-
-    fn mark_ready(&mut self, link: LinkId) {
-        if !self.ready.contains(&link) {
-            self.ready.push(link);
-        }
-    }
-
     /// Says once in a while what is being lost.
     fn complain(&mut self, now: Tick) {
         if now < self.next_complaint {
@@ -689,17 +390,6 @@ impl Worker {
         }
     }
 
-    /// How long the loop may sleep.
-    fn sleep(&self) -> Duration {
-        if !self.is_idle() || !self.announcing.is_empty() {
-            return Duration::ZERO;
-        }
-        let now = Clock::tick(self.ended);
-        let longest = if self.engine.connection_table().is_empty() { IDLE_SLEEP } else { BUSY_SLEEP };
-        let deadlines = [self.hops.next_deadline(), self.engine.message_deadline()];
-        let deadline = deadlines.into_iter().flatten().min().map_or(longest, |deadline| deadline.since(now));
-        Duration::from_millis(deadline.clamp(1, longest))
-    }
 }
 
 /// Whether a frame may be ARP or neighbour discovery: a look cheap enough for every frame.
