@@ -17,31 +17,23 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
-use std::thread;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 
 use crate::base::{self, LinkId, Tick};
-use crate::engine::conn::Budget;
 use crate::engine::{Config, DropReason, Egress, Engine, Foreseen, Verdict};
 use crate::host::responder::{ANSWER_LENGTH, Heard, Owned, Responder};
-use crate::port::af_packet::program::Program;
-use crate::port::{
-    Adjustment, GroupNumbers, Held, Port, PortDrop, PortError, PortEvent, Ports, Queueing, packet_offload,
-};
-use crate::table::{Change, DaemonRole, Network};
+use crate::port::{Held, PortDrop, PortEvent, Ports, packet_offload};
+use crate::table::{Change, Network};
 use crate::wire::{EtherType, Frame, LinkHeader, ip};
 
 use super::clock::Clock;
 use super::firsts::{Deferral, Firsts};
 use super::hops::{Hop, Hops, send_frame};
-use super::mailbox::{Mailbox, Message, Report, Way};
+use super::mailbox::{Mailbox, Message, Report};
 use super::pace::{Pace, Turn};
-use super::question::{self, Finding, Question};
 use super::teller::Teller;
 use super::waiting::{Wait, Waiting};
 
@@ -389,7 +381,6 @@ impl Worker {
             }
         }
     }
-
 }
 
 /// Whether a frame may be ARP or neighbour discovery: a look cheap enough for every frame.
