@@ -3,7 +3,7 @@
 //!
 //! [`topology`] says what a layout looks like, as data; [`build`] lays it and takes it down;
 //! [`namespace`] keeps and enters the namespaces; [`director`] is the one place that knows how a
-//! director is started; [`servers`] and [`serve`] are what is balanced, [`ask`] and [`watch`] the
+//! director is started; `servers` and [`serve`] are what is balanced, [`ask`] and [`watch`] the
 //! client's tools. The network is laid by ip(8) rather than by netlink: its lines are what a
 //! how-to shows, so a plan can be read, printed and typed; and a lab is nothing a production
 //! machine needs.

@@ -31,7 +31,7 @@ use crate::wire::transport::udp;
 use super::entries::{ADDRESS, COUNT, FROM, MAPPED, STATION, TO, VIRTUAL};
 use crate::port::bpf::program::{Assembler, Label, Program, ProgramTooLong, Register, Test, Width};
 
-/// Longest frame that is taken: what a chunk of [`CHUNK`](crate::port::sys::xdp::CHUNK) bytes holds beside
+/// Longest frame that is taken: what a chunk of `CHUNK` bytes holds beside
 /// the headroom that the kernel leaves in it.
 pub const LONGEST: usize = crate::port::sys::xdp::ROOM;
 
