@@ -41,7 +41,7 @@
 //! - `fuzzing`, in tests and under `cfg(fuzzing)` alone, hands bytes to every layer that takes some.
 //! - [`run`] puts all of it together in one process; [`replay`] puts control and one engine
 //!   together without a machine. [`realserver`] and [`lab`] are programs of their own: they share
-//!   words and bytes with the director, nothing else. [`random`] makes up what a kernel is asked, and
+//!   words and bytes with the director, and how BPF programs are written ([`port::bpf`]), nothing else. [`random`] makes up what a kernel is asked, and
 //!   what [`replay`] then compares.
 //!
 //! The engine never sees ports, host, workers or control. A test at the end of this file reads
@@ -50,10 +50,12 @@
 //! # The packet's way
 //!
 //! ```text
-//!  port/af_packet/receive      a frame from the rings (lanes), or from port/af_xdp, port/tun
+//!  port/af_packet/receive      a frame from the ring, or what fits no slot (overflow; without privileges a second
+//!        │                     ring: lanes), or from port/af_xdp, port/tun
 //!        │
 //!  worker/turn                 ARP and ND: host/responder, and what was learned: worker/hops
-//!        │  └ worker/waiting   woken by a frame, or looking again after a moment
+//!        │  ├ worker/waiting   woken by a frame, or looking again after a moment (turn/rest)
+//!        │  └ worker/firsts    first segments wait here while more frames come than can be handled
 //!        │
 //!        ├── engine/known      nearly every packet: of a known connection, and nothing unusual about
 //!        │                     it; decided as below, at once
@@ -75,14 +77,15 @@
 //!        │
 //!  worker/hops                 next hop to Ethernet address: host/neighbour, host/pending
 //!        │
-//!  port/af_packet/transmit
+//!  port/af_packet/transmit     many at once: chunks (AF_XDP); whole in a tunnel: tunnel, port/bpf/encapsulation;
+//!                              the others by sendmmsg
 //! ```
 //!
 //! # Control's way
 //!
 //! ```text
 //!  ipvsadm/command ─ control/socket ─► run/server ─ control/director ─ table/change ─► every
-//!  worker/mailbox ─► engine/apply;   listings: worker/question ─► engine/view
+//!  worker/mailbox, turn/messages ─► engine/apply;   listings: worker/question ─► engine/view
 //!  counters: every two seconds engine/view ─► control/estimator, which is what listings show
 //! ```
 //!
