@@ -238,3 +238,10 @@ def case_ftp_sack_odd(d):
 def case_ftp_client_answers(d):
     """What the other side would say: a 227 from the client, a PASV from the server; an empty EPRT address."""
     ftp(d); f = Ftp(d).open(); f.s("PASV\r\n"); f.c(f"227 ok ({host_port(RS[1][0], 50000)})\r\n"); f.s(f"PORT {host_port(C4, 41234)}\r\n"); f.c("EPRT |||41235|\r\n"); f.c("EPSV\r\n"); f.s("227 ok (172,16,0,11,195,82)\r\n"); f.s("229 ok (||||\r\n"); f.s("229 ok (|||50003\r\n"); f.s("229 ok (|||50003|\r\n"); f.c("EPRT |1|10.0.0.2|41236|"); f.c("EPSV\r"); f.s("229 ok (|||50004|)\r\n"); f.c("EPSV\r\r"); f.s("229 ok (|||50005|)\r\n"); f.c("EPSV 1\r"); f.s("229 ok (|||50006|)\r\n"); f.c("PORTABLE 10,0,0,2,161,30\r\n"); f.c("PORT10,0,0,2,161,31\r\n"); f.c("EPRTX |1|10.0.0.2|41237|\r\n"); f.c("EPSV\r\n"); f.s("229 ((|||50007|)\r\n"); f.c("EPSV\r\n"); f.s("229 () (|||50008|)\r\n"); f.c(flags="A"); d.show("-Lnc")
+def case_ftp_port_again(d):
+    """A client waits at a port that it had used with another server: while that data connection is in TIME_WAIT, while it is awaited still, and while it is established."""
+    ftp(d, servers=((1, ""), (2, ""))); a = Ftp(d, 40000).open(); b = Ftp(d, 40001).open()
+    def end(n, dport): d.send("eth1", d.r(n, TCP(sport=20, dport=dport, flags="FA", seq=708, ack=301), dst=C4)); d.send("eth0", d.c(TCP(sport=dport, dport=20, flags="FA", seq=301, ack=709))); d.send("eth1", d.r(n, TCP(sport=20, dport=dport, flags="A", seq=709, ack=302), dst=C4))
+    def wait(f, port): f.c(f"PORT {host_port(C4, port)}\r\n"); f.s("200 ok\r\n"); d.show("-Lnc")
+    wait(a, 41234); active(d, 41234, a.n); end(a.n, 41234); d.show("-Lnc"); wait(b, 41234); active(d, 41234, b.n); d.show("-Lnc")
+    wait(a, 41235); wait(b, 41235); active(d, 41235, b.n); d.show("-Lnc"); wait(a, 41236); active(d, 41236, a.n); wait(b, 41236); active(d, 41236, b.n); d.show("-Lnc"); d.show("-Ln"); d.stats()

@@ -70,6 +70,16 @@ fn sessions(world: &World, large: &[u8]) -> Outcome {
             ensure!(fs::read(&copy)? == large, "{what}: the large file arrived changed");
         }
     }
+    if world.subject == Subject::Ulvs {
+        // The kernel keeps a port's connection with the first server that it was announced to.
+        for name in ["--eprt", "--disable-eprt"] {
+            let way = ["--ftp-port", "eth0:42000", name];
+            let mut who: Vec<String> =
+                (0..3).map(|_| fetch(world, VIPS[0], &way, &["who"])).collect::<Result<_, _>>()?;
+            who.sort_unstable();
+            ensure!(who == ["rs1", "rs2", "rs3"], "a port again, {name}: {who:?}");
+        }
+    }
     let connections = world.adm("-L -n -c")?;
     let active = connections.lines().filter(|line| line.contains("10.0.1.100:20 ")).count();
     ensure!(active > 0, "no data connection from port 20 is listed:\n{connections}");

@@ -178,7 +178,7 @@ impl Engine {
                     ..control.key()
                 };
                 let server = (control.destination_address, port_before(control.destination_port));
-                let data = match self.connections.find(&key) {
+                let data = match self.awaited(&key, &control, server) {
                     Some(known) => known,
                     None => self.announce(now, id, key, server, ConnFlags::default(), seen.mark)?,
                 };
@@ -188,6 +188,22 @@ impl Engine {
         };
         self.helper.sessions.entry(id).or_default().mode = mode;
         Ok(())
+    }
+
+    /// The data connection that a client announces once more. One with another server that is over,
+    /// or never began, makes way for this one: the client waits at the same port for somebody else
+    /// now, whose first segment would leave untranslated.
+    fn awaited(&mut self, key: &TupleKey, control: &Connection, server: (Address, Port)) -> Option<ConnectionId> {
+        let id = self.connections.find(key)?;
+        let known = self.connections.get(id)?;
+        let elsewhere = (known.destination_address, known.destination_port) != server;
+        let idle = matches!(State::from_number(known.state), Some(State::TimeWait | State::Close | State::Listen));
+        // An address may be anybody's; what others wait for is not this client's to end.
+        if elsewhere && idle && known.controller.is_some() && key.client == control.client {
+            self.forget(id, track::End::Expired);
+            return None;
+        }
+        Some(id)
     }
 
     /// Looks at what a server says, and puts the virtual address where it announces its own. The

@@ -15,6 +15,7 @@ use super::world::{ETH0, ETH1, LINK_LENGTH, Outcome, World, address, service};
 const CLIENT: &str = "10.0.0.2";
 const VIP: &str = "10.9.9.9";
 const SERVER: &str = "172.16.0.11";
+const OTHER_SERVER: &str = "172.16.0.12";
 const DATA: Upper = Upper::Tcp(0x18);
 
 fn client() -> Endpoint {
@@ -148,6 +149,85 @@ fn without_ports_nobody_listens() {
     world.request(&Packet::new(client(), (address(VIP), 21), SYN).bytes());
     world.request(&from_client(1001, "PORT 10,0,0,2,4,1\r\n").bytes());
     assert_eq!(world.engine.connection_table().len(), 1);
+}
+
+/// Clients of two servers, by turns; the second's port is 40001.
+fn two_sessions() -> (World, [&'static str; 2]) {
+    let mut world = World::new();
+    let key = service(Protocol::TCP, VIP, 21);
+    world.serve(key, (OTHER_SERVER, 21), ForwardingMethod::Masquerading);
+    world.add_server(key, (SERVER, 21), ForwardingMethod::Masquerading);
+    let servers = [40000, 40001].map(|port| {
+        let client = (address(CLIENT), port);
+        let vip = (address(VIP), 21);
+        let sent = world.request(&Packet::new(client, vip, SYN).bytes());
+        let server = if sent.only().packet[16..20] == [172, 16, 0, 11] { SERVER } else { OTHER_SERVER };
+        world.reply(&Packet::new((address(server), 21), client, Upper::Tcp(0x12)).bytes());
+        world.request(&Packet::new(client, vip, ACK).bytes());
+        server
+    });
+    assert_ne!(servers[0], servers[1]);
+    (world, servers)
+}
+
+fn wait_at(world: &mut World, control: u16, text: &str) {
+    world.request(&said((address(CLIENT), control), (address(VIP), 21), 1001, text.as_bytes()).bytes());
+}
+
+/// Whom a segment of a server's data connection seems to come from.
+fn data_source(world: &mut World, server: &str, port: u16, flags: u8) -> Vec<u8> {
+    let packet = Packet::new((address(server), 20), (address(CLIENT), port), Upper::Tcp(flags));
+    let outcome = world.reply(&packet.bytes());
+    outcome.sent.first().map_or(Vec::new(), |sent| sent.packet[12..16].to_vec())
+}
+
+const PORT: &str = "PORT 10,0,0,2,161,18\r\n"; // 41234
+const FROM_VIP: [u8; 4] = [10, 9, 9, 9];
+
+#[test]
+fn a_port_may_be_announced_to_another_server_once_it_is_free() {
+    for first in ["awaited", "reset", "closed"] {
+        let (mut world, [one, other]) = two_sessions();
+        wait_at(&mut world, 40000, PORT);
+        if first != "awaited" {
+            assert_eq!(data_source(&mut world, one, 41234, 0x02), FROM_VIP);
+            world.request(&Packet::new((address(CLIENT), 41234), (address(VIP), 20), Upper::Tcp(0x12)).bytes());
+            assert_eq!(data_source(&mut world, one, 41234, 0x10), FROM_VIP);
+        }
+        match first {
+            "reset" => _ = data_source(&mut world, one, 41234, 0x04),
+            "closed" => {
+                data_source(&mut world, one, 41234, 0x11);
+                world.request(&Packet::new((address(CLIENT), 41234), (address(VIP), 20), Upper::Tcp(0x11)).bytes());
+                data_source(&mut world, one, 41234, 0x10);
+            }
+            _ => {}
+        }
+        wait_at(&mut world, 40001, PORT);
+        assert_eq!(world.engine.connection_table().len(), 3, "{first}");
+        assert_eq!(data_source(&mut world, other, 41234, 0x02), FROM_VIP, "{first}");
+        let answer = Packet::new((address(CLIENT), 41234), (address(VIP), 20), Upper::Tcp(0x12));
+        let outcome = world.request(&answer.bytes());
+        assert_eq!(outcome.only().packet[16..20], if other == SERVER { [172, 16, 0, 11] } else { [172, 16, 0, 12] });
+    }
+}
+
+#[test]
+fn what_lives_or_is_another_client_s_is_not_ended_by_an_announcement() {
+    let (mut world, [one, _]) = two_sessions();
+    wait_at(&mut world, 40000, PORT);
+    data_source(&mut world, one, 41234, 0x02);
+    world.request(&Packet::new((address(CLIENT), 41234), (address(VIP), 20), Upper::Tcp(0x12)).bytes());
+    data_source(&mut world, one, 41234, 0x10);
+    wait_at(&mut world, 40001, PORT);
+    assert_eq!(data_source(&mut world, one, 41234, 0x10), FROM_VIP);
+
+    let (mut world, [one, _]) = two_sessions();
+    // Both name an address that is neither's.
+    wait_at(&mut world, 40000, "PORT 10,0,0,3,161,18\r\n");
+    wait_at(&mut world, 40001, "PORT 10,0,0,3,161,18\r\n");
+    let packet = Packet::new((address(one), 20), (address("10.0.0.3"), 41234), SYN);
+    assert_eq!(world.reply(&packet.bytes()).only().packet[12..16], FROM_VIP);
 }
 
 #[test]
