@@ -199,3 +199,6 @@ fn outer(code: &mut Assembler, outer: Family, tunnel: Label, next: Label) {
 fn half(number: u16) -> u32 {
     u16::from_ne_bytes(number.to_be_bytes()).into()
 }
+
+#[cfg(test)]
+mod tests;
