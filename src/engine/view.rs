@@ -173,8 +173,7 @@ impl Engine {
         let end = (cursor + limit).min(self.connections.places());
         let page = self
             .connections
-            .iter_from(cursor)
-            .take_while(|(id, _)| id.index() < end)
+            .iter_within(cursor..end)
             .map(|(id, _)| id)
             .filter_map(|id| self.connection(now, id))
             .collect();

@@ -314,10 +314,15 @@ impl ConnectionTable {
 
     /// Every entry from place `from` on.
     pub fn iter_from(&self, from: usize) -> impl Iterator<Item = (ConnectionId, &Connection)> {
-        self.entries
-            .iter()
-            .enumerate()
-            .skip(from)
+        self.iter_within(from..self.entries.len())
+    }
+
+    /// The entries of these places. Nothing else is looked at, however many of them are free.
+    pub fn iter_within(&self, places: Range<usize>) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        let end = places.end.min(self.entries.len());
+        let start = places.start.min(end);
+        (start..end)
+            .zip(&self.entries[start..end])
             .filter(|(_, entry)| entry.in_use)
             .map(|(index, entry)| (ConnectionId(index as u32), entry))
     }
@@ -448,6 +453,24 @@ mod tests {
         table.remove(new).unwrap();
         assert_eq!(table.find_reply(Family::V4, Protocol::TCP, server, client), Some(old));
         table.check_invariants();
+    }
+
+    #[test]
+    fn pages_hold_the_entries_of_their_places_alone() {
+        let mut table = ConnectionTable::new(64, HashKey(1, 2));
+        let ids: Vec<ConnectionId> = (0..64).map(|port| table.insert(Tick(0), connection(port, 60)).unwrap()).collect();
+        // A hole of several pages, and one entry behind it.
+        for id in ids.iter().filter(|id| (8..63).contains(&id.index())) {
+            table.remove(*id).unwrap();
+        }
+        let page =
+            |from: usize, to: usize| -> Vec<usize> { table.iter_within(from..to).map(|(id, _)| id.index()).collect() };
+        assert_eq!(page(0, 4), [0, 1, 2, 3]);
+        assert_eq!(page(6, 12), [6, 7]);
+        assert!(page(12, 60).is_empty());
+        assert_eq!(page(60, 64), [63]);
+        assert_eq!(page(60, usize::MAX), [63]);
+        assert!(page(64, 128).is_empty() && page(500, 600).is_empty());
     }
 
     #[test]
