@@ -3,10 +3,10 @@
 //! ```text
 //! Ingress (table netdev ulvs)                    Hooks (table inet ulvs)
 //! link<index>, one a link, untagged frames       prerouting (raw), links @links
-//!   └ ingress4/6 ─┬ requests4/6 ─ marks4/6         └ requests4/6 ─ marks4/6
-//!                 └ source @real_servers:        forward, links @links
-//!                   replies4/6, which first        └ source @real_servers: replies4/6
-//!                   let local packets pass
+//!   └ ingress4/6 ─┬ source @real_servers:          └ requests4/6 ─ marks4/6
+//!                 │ replies4/6, which first      forward, links @links
+//!                 │ let local packets pass         └ source @real_servers: replies4/6
+//!                 └ requests4/6 ─ marks4/6
 //! ```
 //!
 //! `Ingress` is asked once per frame, before the IP stack has done any work for it; packet sockets
@@ -37,8 +37,9 @@ const RAW_PRIORITY: i32 = -300;
 const ICMP: &[u8] = &[1];
 const ICMPV6: &[u8] = &[58];
 const FRAGMENT_HEADER: u8 = 44;
-/// Route types (rtnetlink(7)) whose packets are for this host, or for everyone.
-const NOT_IN_TRANSIT: [u32; 4] = [2, 3, 4, 5];
+/// The first and the last of the route types (rtnetlink(7)) whose packets are for this host, or for everyone: local,
+/// broadcast, anycast, multicast. As they fit one byte, they compare in either byte order as numbers do.
+const NOT_IN_TRANSIT: [[u8; 4]; 2] = [2u32.to_ne_bytes(), 5u32.to_ne_bytes()];
 
 pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -87,8 +88,9 @@ pub fn install(batch: &mut Batch, scheme: Scheme, owner: bool) {
         Scheme::Ingress => {
             for ip in FAMILIES {
                 add_chain(batch, scheme, ingress(ip), None);
-                add_rule(batch, scheme, ingress(ip), &[jump(requests(ip))]);
+                // Replies first: most requests are to the virtual MAC, and do not come so far.
                 add_rule(batch, scheme, ingress(ip), &from_real_server(ip));
+                add_rule(batch, scheme, ingress(ip), &[jump(requests(ip))]);
             }
         }
         Scheme::Hooks => {
@@ -251,25 +253,17 @@ fn request_rules(ip: Family) -> Vec<Vec<Expression<'static>>> {
 }
 
 fn reply_rules(ip: Family, scheme: Scheme) -> Vec<Vec<Expression<'static>>> {
-    const NUMBERS: [[u8; 4]; 4] = {
-        let mut numbers = [[0; 4]; 4];
-        let mut at = 0;
-        while at < 4 {
-            numbers[at] = NOT_IN_TRANSIT[at].to_ne_bytes();
-            at += 1;
-        }
-        numbers
-    };
     let register = Register::FIRST;
     let mut rules = Vec::new();
     if scheme == Scheme::Ingress {
-        rules.extend(NUMBERS.iter().map(|number| {
-            vec![
-                Expression::DestinationType { to: register },
-                Expression::Compare { register, comparison: Comparison::Equal, value: number },
-                Expression::Verdict(Verdict::Return),
-            ]
-        }));
+        // The look-up costs more than all the rest, so it is made once.
+        let [first, last] = &NOT_IN_TRANSIT;
+        rules.push(vec![
+            Expression::DestinationType { to: register },
+            Expression::Compare { register, comparison: Comparison::AtLeast, value: first },
+            Expression::Compare { register, comparison: Comparison::AtMost, value: last },
+            Expression::Verdict(Verdict::Return),
+        ]);
     }
     let found = |kind: SetKind| {
         let mut rule = key(ip, source_offset(ip), 0, kind);

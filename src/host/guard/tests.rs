@@ -4,7 +4,7 @@
 //! is not. Wires keep the order, so when the fence arrives the other would have arrived before.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::process::{Command as Process, Stdio};
 use std::time::Duration;
 
@@ -296,6 +296,37 @@ fn replies_of_nated_real_servers_are_not_forwarded_but_reach_the_director() {
             inbox.set_nonblocking(true).unwrap();
             assert!(inbox.recv_from(&mut [0; 8]).is_err(), "{scheme:?}");
             guard.update(GuardRules::default()).unwrap();
+        }
+        guard.close().unwrap();
+    }
+}
+
+#[test]
+fn what_nated_real_servers_tell_everybody_reaches_the_host() {
+    let Some(site) = Site::create() else { return };
+    for scheme in SCHEMES {
+        let mut guard = site.guard(scheme);
+        let sources = [at("172.16.0.2:53"), at("[fd0b::2]:53")];
+        guard.update(GuardRules { real_servers: sources.map(udp).into(), ..GuardRules::default() }).unwrap();
+        let index = site.server.run(|| nix::net::if_::if_nametoindex("eth0").unwrap());
+        let all_nodes = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 4000, 0, index);
+        for (source, any, everybody) in [
+            (sources[0], "0.0.0.0:4000", at("172.16.0.255:4000")),
+            (sources[0], "0.0.0.0:4000", at("255.255.255.255:4000")),
+            (sources[0], "0.0.0.0:4000", at("224.0.0.1:4000")),
+            (sources[1], "[::]:4000", all_nodes.into()),
+        ] {
+            let inbox = site.director.run(move || {
+                let inbox = bind(at(any));
+                inbox.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                inbox
+            });
+            site.server.run(move || {
+                let socket = bind(source);
+                socket.set_broadcast(true).unwrap();
+                socket.send_to(b"?", everybody).unwrap();
+            });
+            assert_eq!(receive(&inbox), source, "{everybody} {scheme:?}");
         }
         guard.close().unwrap();
     }
