@@ -34,8 +34,10 @@ const PAUSE: Duration = Duration::from_micros(120);
 const LINGER: Duration = Duration::from_micros(25);
 /// Of so many times that it lingered in a window, half must have been worth it;
 const JUDGED: u32 = 8;
-/// nor may others keep the core for so long meanwhile, as the scheduler lets those wait who leave it to others;
+/// nor may others keep the core for so long meanwhile, as the scheduler lets those wait who leave it to others,
 const CROWDED: Duration = Duration::from_micros(250);
+/// unless that comes as seldom as once in so many times;
+const CALM: u32 = 1000;
 /// else it is not tried again for so many windows.
 const SHY: u32 = 64;
 
@@ -64,6 +66,8 @@ pub struct Waiting {
     worth: u32,
     /// Windows to come in which it does not linger.
     shy: u32,
+    /// How often it lingered since others last kept the core.
+    calm: u32,
 }
 
 impl Waiting {
@@ -81,8 +85,12 @@ impl Waiting {
     pub fn lingered(&mut self, found: bool, passed: Duration) {
         self.lingered += 1;
         self.worth += u32::from(found);
+        self.calm = self.calm.saturating_add(1);
         if passed > CROWDED {
-            self.shy = SHY;
+            if self.calm < CALM {
+                self.shy = SHY;
+            }
+            self.calm = 0;
         }
     }
 
@@ -190,5 +198,17 @@ mod tests {
         assert_eq!(run(&mut waiting, 69_000, 1, [40, 0]), Wait::Linger(LINGER), "a few times say nothing");
         waiting.lingered(true, CROWDED + micros(1));
         assert_eq!(waiting.wait(), Wait::Asleep, "somebody else needs the core");
+    }
+
+    #[test]
+    fn others_may_keep_the_core_once_in_a_while() {
+        let mut waiting = Waiting::default();
+        assert_eq!(run(&mut waiting, 0, 3, [40, 0]), Wait::Linger(LINGER));
+        (0..CALM).for_each(|_| waiting.lingered(true, LINGER));
+        waiting.lingered(true, CROWDED + micros(1));
+        assert_eq!(waiting.wait(), Wait::Linger(LINGER), "a tick of the clock, a helper of the kernel");
+        (2..CALM).for_each(|_| waiting.lingered(true, LINGER));
+        waiting.lingered(true, CROWDED + micros(1));
+        assert_eq!(waiting.wait(), Wait::Asleep, "so soon again");
     }
 }
