@@ -18,6 +18,8 @@ from .shell import Background, background, has, inside
 PORTS = {"bulk": 5201, "requests": 80, "ping": 7, "flood": 9}
 ALL = frozenset({"flood", "bulk", "requests", "ping", "memory"})
 TCP = frozenset({"bulk", "requests"})
+# Measures of what comes back to the client; in all others packets are counted at the server.
+ANSWERED = frozenset({"bulk-1", "bulk-4", "requests", "ping", "ping-own-core"})
 
 # ulvs answers for addresses that are its own with this one unless told otherwise.
 VIRTUAL_MAC = "00:00:5e:00:01:01"
@@ -69,8 +71,13 @@ class Subject:
         """Why it cannot run here; None where it can."""
         return None
 
+    def apart(self, names):
+        """Measures of one place, in groups that it has to be set up for anew."""
+        return [names]
+
     @contextlib.contextmanager
-    def set_up(self, network, core):
+    def set_up(self, network, core, names):
+        """For these measures, with its process on that core."""
         raise NotImplementedError
 
 
@@ -81,6 +88,11 @@ class Ulvs(Subject):
         super().__init__(name, title, family)
         self.program, self.method, self.port = program, method, port
 
+    def apart(self, names):
+        if self.method != "tun":
+            return [names]
+        return [[name for name in names if (name in ANSWERED) == answered] for answered in (False, True)]
+
     def refusal(self):
         if self.port != "xdp":
             return None
@@ -88,7 +100,7 @@ class Ulvs(Subject):
         return None if "--port" in said and "xdp" in said else "this ulvs has no such port"
 
     @contextlib.contextmanager
-    def set_up(self, network, core):
+    def set_up(self, network, core, names):
         with contextlib.ExitStack() as stack:
             family = self.family
             network.forwarding(self.port == "tun")
@@ -100,9 +112,9 @@ class Ulvs(Subject):
             if self.method == "tun":
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ub-realserver-"))
                 words = (self.program, "realserver", "--vip", VIP[family], "--mode", "tun", "--state-directory", folder)
-                # What is measured at a core of the director's is the director, and counted at the server as early as
-                # can be: no program may take tunnels apart before that, which is the real server's work.
-                words += () if core is None else ("--decapsulate", "user")
+                # Packets are counted at the server as early as can be: no program may take tunnels apart before that,
+                # which is the real server's work.
+                words += () if ANSWERED.issuperset(names) else ("--decapsulate", "user")
                 stack.enter_context(background("ulvs realserver", network.server, *words, ready=self.is_ready))
             how = {"packet": (), "tun": ("--tun", "ub0"), "xdp": ("--port", "xdp")}[self.port]
             words = (self.program, "run", *how)
@@ -158,7 +170,7 @@ class Nftables(Subject):
     programs = ("nft",)
 
     @contextlib.contextmanager
-    def set_up(self, network, core):
+    def set_up(self, network, core, names):
         family = self.family
         table, match = ("ip", "ip daddr") if family == 4 else ("ip6", "ip6 daddr")
         rules = f"""
@@ -196,7 +208,7 @@ class NftablesDirect(Subject):
     method = "dr"
 
     @contextlib.contextmanager
-    def set_up(self, network, core):
+    def set_up(self, network, core, names):
         family = self.family
         match = f"{'ip' if family == 4 else 'ip6'} daddr {VIP[family]}"
         macs = f"ether daddr set {network.mac('server', 'eth0')} ether saddr set {network.mac('director', 'eth1')}"
@@ -227,7 +239,7 @@ class Route(Subject):
     method = "route"
 
     @contextlib.contextmanager
-    def set_up(self, network, core):
+    def set_up(self, network, core, names):
         with network.replies(self.family, directly=False):
             network.forwarding(True)
             try:
@@ -250,7 +262,7 @@ class Proxy(Subject):
         return tuple(end(self.family, address[self.family], PORTS[name]) for address in (VIP, REAL_SERVER))
 
     @contextlib.contextmanager
-    def set_up(self, network, core):
+    def set_up(self, network, core, names):
         with (
             tempfile.TemporaryDirectory(prefix="ub-proxy-") as folder,
             network.virtual_address("director", self.family),
