@@ -33,7 +33,7 @@ impl Engine {
 
     fn check_destinations(&self) {
         let mut held: HashMap<DestinationId, Counts> = HashMap::new();
-        for (_, connection) in self.connections.iter_from(0) {
+        for (_, connection) in self.connections.iter() {
             // One that is bypassed has none.
             let Some(id) = connection.destination else { continue };
             let counts = held.entry(id).or_default();
@@ -57,10 +57,10 @@ impl Engine {
 
     fn check_controllers(&self) {
         let mut controlled: HashMap<ConnectionId, u32> = HashMap::new();
-        for controller in self.connections.iter_from(0).filter_map(|(_, connection)| connection.controller) {
+        for controller in self.connections.iter().filter_map(|(_, connection)| connection.controller) {
             *controlled.entry(controller).or_default() += 1;
         }
-        for (id, connection) in self.connections.iter_from(0) {
+        for (id, connection) in self.connections.iter() {
             assert_eq!(connection.controls, controlled.remove(&id).unwrap_or(0), "controlled by {id:?}");
         }
         assert!(controlled.is_empty(), "controllers that do not exist: {controlled:?}");

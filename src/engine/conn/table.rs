@@ -312,9 +312,9 @@ impl ConnectionTable {
         self.hash(id);
     }
 
-    /// Every entry from place `from` on.
-    pub fn iter_from(&self, from: usize) -> impl Iterator<Item = (ConnectionId, &Connection)> {
-        self.iter_within(from..self.entries.len())
+    /// Every entry.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        self.iter_within(0..self.entries.len())
     }
 
     /// The entries of these places. Nothing else is looked at, however many of them are free.

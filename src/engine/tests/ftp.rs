@@ -236,8 +236,7 @@ fn sequence_data_can_be_taken_over() {
     world.request(&from_client(1001, "PASV\r\n").bytes());
     world.reply(&from_server(1001, ANSWER.as_bytes()).bytes());
     let control = |world: &World| {
-        let (id, _) =
-            world.engine.connection_table().iter_from(0).find(|(_, known)| known.virtual_port.0 == 21).unwrap();
+        let (id, _) = world.engine.connection_table().iter().find(|(_, known)| known.virtual_port.0 == 21).unwrap();
         id
     };
     let numbers = world.engine.sequence_data(control(&world)).unwrap();
@@ -270,7 +269,7 @@ fn a_control_connection_that_ends_takes_its_memory_along() {
     assert_eq!(world.engine.connection_table().len(), 0);
     // The same place in the table, and another client: nothing of before clings to it.
     world.request(&Packet::new(client(), (address(VIP), 21), SYN).bytes());
-    let (id, _) = world.engine.connection_table().iter_from(0).next().unwrap();
+    let (id, _) = world.engine.connection_table().iter().next().unwrap();
     assert_eq!(world.engine.sequence_data(id), None);
 }
 

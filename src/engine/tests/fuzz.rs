@@ -96,7 +96,7 @@ impl Driver {
 
     fn note_state(&mut self) {
         let engine = &self.world.engine;
-        self.log.extend(engine.connection_table().iter_from(0).map(|entry| format!("{entry:?}")));
+        self.log.extend(engine.connection_table().iter().map(|entry| format!("{entry:?}")));
         self.log.extend(engine.service_table().destinations.iter().map(|entry| format!("{entry:?}")));
         self.log.extend(engine.service_table().iter().map(|service| format!("{:?}", service.tally)));
         self.log.push(format!("{:?} {:?}", engine.service_table().total, engine.counts()));
