@@ -50,4 +50,5 @@ scenarios! {
     n27_local_server "27-local-server"
     n42_shortcut "42-shortcut"
     n43_tunnels_whole "43-tunnels-whole"
+    n44_strays "44-strays"
 }

@@ -11,8 +11,7 @@
 //! [`crate::host::tunway`]'s. The guard does not look at it: it is no served link.
 //!
 //! A TUN device remembers for three seconds of silence which queue, and so which worker, a connection
-//! belongs to. With several workers a server's answer would later come to one that does not know
-//! the connection, so that masqueraded local servers need a director of one worker.
+//! belongs to. With several workers a server's answer may later come to another one, which hands it over.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
@@ -39,12 +38,10 @@ pub struct Wanted {
     pub direct: bool,
     /// The masqueraded ones.
     pub masqueraded: BTreeSet<Endpoint>,
-    /// There are masqueraded ones, but too many workers.
-    pub unanswerable: bool,
 }
 
 impl Wanted {
-    pub fn of(model: &Engine, network: &Network, workers: usize) -> Wanted {
+    pub fn of(model: &Engine, network: &Network) -> Wanted {
         let mut wanted = Wanted::default();
         let mut masqueraded = false;
         let destinations = &model.service_table().destinations;
@@ -57,8 +54,7 @@ impl Wanted {
                 _ => wanted.direct = true,
             }
         }
-        wanted.unanswerable = masqueraded && workers > 1;
-        if masqueraded && !wanted.unanswerable {
+        if masqueraded {
             let is_here = |address| network.is_local(Family::of(&address), Address::from(address));
             let servers = keeper::wanted(model, &[]).real_servers.into_iter();
             // Nothing from outside is masqueraded to a loopback address.
@@ -104,9 +100,6 @@ impl LocalServers {
             workers.tell(|| Message::Close { link: self.link });
         }
         self.failed = None;
-        if wanted.unanswerable {
-            self.fail("masqueraded ones need --workers 1");
-        }
         if self.open.is_none() && !wanted.is_empty() {
             match self.open(workers, network, served) {
                 Ok(open) => self.open = Some(open),
@@ -233,15 +226,13 @@ mod tests {
         ];
         for (servers, direct, masqueraded) in rows {
             let model = model(servers);
-            let wanted = Wanted::of(&model, &network, 1);
-            let expected = Wanted { direct, masqueraded: masqueraded.iter().copied().collect(), unanswerable: false };
+            let wanted = Wanted::of(&model, &network);
+            let expected = Wanted { direct, masqueraded: masqueraded.iter().copied().collect() };
             assert_eq!(wanted, expected, "{servers:?}");
             assert_eq!(wanted.is_empty(), !direct && masqueraded.is_empty());
         }
-        let several = Wanted::of(&model(&[("172.16.0.1", Masquerading)]), &network, 2);
-        assert!(several.is_empty() && several.unanswerable);
         // The address became the host's, or is no more.
         let elsewhere = Network::new(vec![link(&[])], vec![]);
-        assert!(Wanted::of(&model(&[("172.16.0.1", Masquerading)]), &elsewhere, 1).is_empty());
+        assert!(Wanted::of(&model(&[("172.16.0.1", Masquerading)]), &elsewhere).is_empty());
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::LinkId;
 use crate::host::network::View;
 use crate::host::posture::Forwarding;
-use crate::port::af_packet::fanout::{Coverage, FlowHash, FlowKey, Role as LinkRole, Steering};
+use crate::port::af_packet::fanout::{FlowHash, FlowKey, Role as LinkRole, Steering};
 use crate::port::af_packet::filter::{LinkFilter, solicited_node};
 use crate::port::af_packet::program::Program;
 use crate::port::{Fanout, FanoutGroup, PacketOptions, Queueing, Reception, Selection};
@@ -124,13 +124,13 @@ impl LinkPorts {
         options.reception = Reception::Promiscuous;
         options.filter = Some(filter(addresses, link));
         options.queueing = self.queueing(view, link.id);
-        options.fanout = self.steering_program(addresses).map(|program| Fanout { group, program });
+        options.fanout = self.sharing(addresses).map(|steering| Fanout { group, program: steering.program() });
         options
     }
 
     /// Has the open ports receive what the owned addresses ask for.
     pub fn adjust(&self, workers: &Workers, view: &View, addresses: &Addresses) {
-        let steering = self.steering_program(addresses).map(Arc::new);
+        let steering = self.sharing(addresses).map(|steering| Arc::new(steering.program()));
         for link in self.links(view) {
             let filter = Arc::new(filter(addresses, link));
             let queueing = self.queueing(view, link.id);
@@ -187,17 +187,9 @@ impl LinkPorts {
         ground.selection(link)
     }
 
-    /// How several workers share a link's frames: a client's always fall to the same one, and so
-    /// do the replies to it.
-    fn steering_program(&self, addresses: &Addresses) -> Option<Program> {
-        let hash = self.steering?;
-        let (program, coverage) = Steering::new(hash, LinkRole::Both, &addresses.virtual_prefixes).program();
-        if coverage == Coverage::RequestsOnly {
-            log::warn!(
-                "too many virtual addresses for several workers: replies may miss their connection; use --workers 1"
-            );
-        }
-        Some(program)
+    /// How several workers share the clients; nothing for a single one.
+    pub fn sharing(&self, addresses: &Addresses) -> Option<Steering> {
+        Some(Steering::new(self.steering?, LinkRole::Both, &addresses.virtual_prefixes))
     }
 }
 

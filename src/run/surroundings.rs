@@ -98,6 +98,7 @@ impl Surroundings {
     /// # Errors
     /// No port can be opened at all.
     pub fn start(&mut self, workers: &mut Workers) -> io::Result<Arc<Network>> {
+        self.share(workers);
         if let Some(tun) = &mut self.tun {
             tun.open(workers)?;
             self.view = self.watcher.read(&self.serving).map_err(io::Error::other)?;
@@ -165,6 +166,7 @@ impl Surroundings {
         let mut changed = None;
         if prefixes != self.addresses.virtual_prefixes {
             self.addresses.virtual_prefixes = prefixes;
+            self.share(director.fleet());
             if self.ports.steering.is_some() && *owned == *self.addresses.owned {
                 self.adjust_ports(director.fleet());
             }
@@ -223,8 +225,7 @@ impl Surroundings {
 
     /// Makes or removes the device by which local servers are reached (the one that there is, with `--tun`); whether that changed anything.
     fn keep_local_servers(&mut self, director: &mut Director<Workers>) -> bool {
-        let count = director.fleet().count();
-        let wanted = Wanted::of(director.model(), &self.view.network, count);
+        let wanted = Wanted::of(director.model(), &self.view.network);
         if let Some(tun) = &mut self.tun {
             return tun.keep_local_servers(&wanted);
         }
@@ -318,6 +319,14 @@ impl Surroundings {
     fn adjust_ports(&self, workers: &Workers) {
         if self.tun.is_none() {
             self.ports.adjust(workers, &self.view, &self.addresses);
+        }
+    }
+
+    /// Tells several workers how they share the clients.
+    fn share(&self, workers: &Workers) {
+        if let Some(steering) = self.ports.sharing(&self.addresses) {
+            let steering = Arc::new(steering);
+            workers.tell(|| Message::Share(steering.clone()));
         }
     }
 

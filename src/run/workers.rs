@@ -19,6 +19,7 @@ use crate::port::af_packet::fanout::FlowHash;
 use crate::port::{GroupNumbers, PortError};
 use crate::sync::{Interface, Receiver, Sender};
 use crate::table::{Change, DaemonConfig, DaemonRole, Errno};
+use crate::worker::handover::Handover;
 use crate::worker::question::{Finding, Question};
 use crate::worker::{Clock, Mailbox, Message, Report, Way, Worker};
 
@@ -77,13 +78,22 @@ impl Workers {
         };
         // The table's limit holds for all workers together.
         let each = plan.engine.maximum_connections.div_ceil(plan.workers);
+        let several = plan.workers > 1;
+        let mut made = Vec::new();
         for number in 0..plan.workers {
             let seed = plan.engine.seed.wrapping_add(number as u64);
             let config = Config { seed, maximum_connections: each, ..plan.engine.clone() };
-            let reporting = (plan.workers > 1).then(|| sender.clone());
-            let (mut worker, mailbox) = Worker::new(number, &config, clock, reporting)?;
+            let (mut worker, mailbox) = Worker::new(number, &config, clock, several.then(|| sender.clone()))?;
             worker.set_ftp_ports(&plan.ftp_ports);
             worker.memory().into_iter().for_each(prefer_huge_pages);
+            made.push(worker);
+            workers.mailboxes.push(mailbox);
+        }
+        if several {
+            let bells: Vec<_> = workers.mailboxes.iter().map(Mailbox::bell).collect();
+            made.iter_mut().zip(Handover::between(&bells)).for_each(|(worker, end)| worker.set_handover(end));
+        }
+        for (number, worker) in made.into_iter().enumerate() {
             let core = (!plan.cores.is_empty()).then(|| plan.cores[number % plan.cores.len()]);
             let nice = plan.nice;
             let thread = std::thread::Builder::new().name(format!("ulvs-worker-{number}")).spawn(move || {
@@ -93,7 +103,6 @@ impl Workers {
                 prefer(nice);
                 worker.run()
             })?;
-            workers.mailboxes.push(mailbox);
             workers.threads.push(thread);
         }
         Ok(workers)

@@ -14,11 +14,13 @@
 //! they can be told apart; only first segments wait.** A first segment is never overtaken by another, and nothing
 //! else of its connection comes before it is answered.
 
-use crate::base::{LinkId, Protocol};
-use crate::wire::frame::{ETHERNET_LENGTH, HEADROOM};
+use crate::base::Protocol;
+use crate::wire::frame::HEADROOM;
 use crate::wire::ip::{v4, v6};
 use crate::wire::transport::{TcpFlags, tcp};
-use crate::wire::{EtherType, Frame, LinkHeader, Offload};
+use crate::wire::{EtherType, Frame, LinkHeader};
+
+use super::copied::Copied;
 
 /// Segments that wait at the most: a tenth of a second's worth.
 const MOST: usize = 4096;
@@ -31,7 +33,7 @@ const SLOT: usize = HEADROOM + LONGEST;
 pub struct Firsts {
     /// Slots in a ring, each with headroom for outer headers.
     bytes: Box<[u8]>,
-    entries: Box<[Entry]>,
+    entries: Box<[Copied]>,
     /// The oldest, counted on without end, and how many there are.
     oldest: usize,
     count: usize,
@@ -39,13 +41,6 @@ pub struct Firsts {
     lost: u64,
     /// Segments that waited.
     waited: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    link: LinkId,
-    length: usize,
-    offload: Offload,
 }
 
 /// What became of a frame.
@@ -59,11 +54,10 @@ pub enum Deferral {
 
 impl Default for Firsts {
     fn default() -> Firsts {
-        let nothing = Entry { link: LinkId(0), length: 0, offload: Offload::NONE };
         Firsts {
             // Zeroes, which the system provides when they are written to.
             bytes: vec![0; MOST * SLOT].into_boxed_slice(),
-            entries: vec![nothing; MOST].into_boxed_slice(),
+            entries: vec![Copied::NOTHING; MOST].into_boxed_slice(),
             oldest: 0,
             count: 0,
             lost: 0,
@@ -81,9 +75,9 @@ impl Firsts {
     /// Has `frame` wait if it is a first segment.
     #[inline]
     pub fn defer(&mut self, frame: &Frame<'_>) -> Deferral {
-        let LinkHeader::Ethernet { destination, source, kind } = frame.link_header() else { return Deferral::Other };
-        let length = ETHERNET_LENGTH + frame.packet_length();
-        if length > LONGEST || !is_first_segment(kind, frame.packet()) {
+        let LinkHeader::Ethernet { kind, .. } = frame.link_header() else { return Deferral::Other };
+        let fits = Copied::needs(frame).is_some_and(|bytes| bytes <= SLOT);
+        if !fits || !is_first_segment(kind, frame.packet()) {
             return Deferral::Other;
         }
         if self.count == MOST {
@@ -91,13 +85,9 @@ impl Firsts {
             return Deferral::Lost;
         }
         let place = (self.oldest + self.count) % MOST;
-        let start = place * SLOT + HEADROOM;
-        let slot = &mut self.bytes[start..start + length];
-        slot[..6].copy_from_slice(&destination.0);
-        slot[6..12].copy_from_slice(&source.0);
-        slot[12..ETHERNET_LENGTH].copy_from_slice(&kind.0.to_be_bytes());
-        slot[ETHERNET_LENGTH..].copy_from_slice(frame.packet());
-        self.entries[place] = Entry { link: frame.link, length, offload: frame.offload };
+        let slot = &mut self.bytes[place * SLOT..(place + 1) * SLOT];
+        let Some(copied) = Copied::write(frame, slot) else { return Deferral::Other };
+        self.entries[place] = copied;
         self.count += 1;
         self.waited += 1;
         Deferral::Waits
@@ -112,9 +102,7 @@ impl Firsts {
         let place = self.oldest % MOST;
         self.oldest = (self.oldest + 1) % MOST;
         self.count -= 1;
-        let Entry { link, length, offload } = self.entries[place];
-        let slot = &mut self.bytes[place * SLOT..(place + 1) * SLOT];
-        Frame::ethernet(slot, HEADROOM, HEADROOM + length, link, offload)
+        self.entries[place].frame(&mut self.bytes[place * SLOT..(place + 1) * SLOT])
     }
 
     /// Segments that found the queue full.
@@ -160,6 +148,9 @@ mod tests {
     use etherparse::PacketBuilder;
 
     use super::*;
+    use crate::base::LinkId;
+    use crate::wire::Offload;
+    use crate::wire::frame::ETHERNET_LENGTH;
     use crate::wire::offload::Completion;
 
     const START: usize = HEADROOM;

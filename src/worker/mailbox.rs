@@ -11,6 +11,7 @@ use crate::base::LinkId;
 use crate::engine::sync::Share;
 use crate::host::neighbour::{Learned, NeighbourEvent};
 use crate::host::responder::Owned;
+use crate::port::af_packet::fanout::Steering;
 use crate::port::af_packet::program::Program;
 use crate::port::{GroupNumbers, PacketOptions, PortError, Queueing, TunOptions, XdpOptions};
 use crate::sync::Sender;
@@ -61,6 +62,8 @@ pub enum Message {
         steering: Option<Arc<Program>>,
         queueing: Queueing,
     },
+    /// How the clients are shared among several workers, from now on.
+    Share(Arc<Steering>),
     /// Have super-frames leave a link whole also where they are in tunnels, if that can be.
     CarryTunnels {
         link: LinkId,
@@ -130,6 +133,11 @@ impl Mailbox {
     pub fn new(bell: Arc<Waker>) -> (Mailbox, mpsc::Receiver<Message>) {
         let (queue, inbox) = mpsc::channel();
         (Mailbox { queue, bell }, inbox)
+    }
+
+    /// What wakes the loop.
+    pub fn bell(&self) -> Arc<Waker> {
+        self.bell.clone()
     }
 
     /// Queues a message without waking the worker: more follow.

@@ -4,11 +4,14 @@
 //! it through its [`Mailbox`] alone; nothing is shared that two threads write.
 
 mod clock;
+mod copied;
 mod firsts;
+pub mod handover;
 mod hops;
 pub mod mailbox;
 mod pace;
 pub mod question;
+mod sharing;
 mod teller;
 mod turn;
 mod waiting;

@@ -31,9 +31,11 @@ use crate::wire::{EtherType, Frame, LinkHeader, ip};
 
 use super::clock::Clock;
 use super::firsts::{Deferral, Firsts};
+use super::handover::Handover;
 use super::hops::{Hop, Hops, send_frame};
 use super::mailbox::{Mailbox, Message, Report};
 use super::pace::{Pace, Turn};
+use super::sharing::Sharing;
 use super::teller::Teller;
 use super::waiting::{Wait, Waiting};
 
@@ -43,6 +45,8 @@ const BATCH: usize = 64;
 const BATCHES: usize = 8;
 /// First segments of those that wait, that are handled in one turn.
 const FIRSTS: usize = BATCH / 2;
+/// Frames that other workers handed over, that are handled in one turn.
+const STRAYS: usize = BATCHES * BATCH;
 /// Connections that may end before frames are looked at again. There are two such portions a turn at
 /// least, so that a flood of new connections never outruns the end of old ones.
 pub const EXPIRIES: usize = BATCHES * BATCH / 2;
@@ -83,6 +87,10 @@ pub struct Worker {
     /// First segments that wait, and whether more frames are there than are handled at once.
     firsts: Firsts,
     crowded: bool,
+    /// How the clients are shared with other workers; nothing for a single one.
+    sharing: Option<Sharing>,
+    /// Other workers handed over more frames than one turn handles.
+    more_strays: bool,
     /// More connections are due to end than one turn may end.
     more_due: bool,
     /// There are more messages, or more to do for one of them, than one turn has time for.
@@ -96,7 +104,7 @@ pub struct Worker {
     ended: Duration,
     teller: Teller,
     /// What was lost, as far as it was complained about.
-    complained: [u64; 7],
+    complained: [u64; 8],
     next_complaint: Tick,
 }
 
@@ -135,6 +143,8 @@ impl Worker {
             foreseen: Vec::with_capacity(BATCH),
             firsts: Firsts::default(),
             crowded: false,
+            sharing: None,
+            more_strays: false,
             more_due: false,
             more_told: false,
             changes: None,
@@ -142,7 +152,7 @@ impl Worker {
             pace: Pace::new(),
             ended: Duration::ZERO,
             teller: Teller::default(),
-            complained: [0; 7],
+            complained: [0; 8],
             next_complaint: Tick::ZERO,
         };
         Ok((worker, mailbox))
@@ -151,6 +161,11 @@ impl Worker {
     /// Has the engine's FTP helper listen on these virtual ports; before it starts.
     pub fn set_ftp_ports(&mut self, ports: &[base::Port]) {
         self.engine.set_ftp_ports(ports);
+    }
+
+    /// Gives it the way to the other workers; before it starts.
+    pub fn set_handover(&mut self, handover: Handover) {
+        self.sharing = Some(Sharing::new(handover));
     }
 
     /// Where its connections are kept in memory, as addresses.
@@ -200,6 +215,7 @@ impl Worker {
             now = Clock::tick(served);
             self.engine.tick(now, EXPIRIES);
         }
+        self.take_strays(now);
         self.make_connections(now);
         self.more_due = self.engine.tick(now, EXPIRIES);
         self.send_outbox(now);
@@ -229,6 +245,9 @@ impl Worker {
                 self.handle(now, link, index);
             }
             self.ports.flush();
+            if let Some(sharing) = &mut self.sharing {
+                sharing.handover.ring();
+            }
             served += count;
             if count < BATCH {
                 return (served, false);
@@ -273,6 +292,11 @@ impl Worker {
                 }
             }
         }
+        if let Some(sharing) = &mut self.sharing
+            && let Some(owner) = sharing.elsewhere(&frame)
+        {
+            return sharing.handover.give(owner, &frame);
+        }
         if self.crowded && self.firsts.defer(&frame) != Deferral::Other {
             return;
         }
@@ -292,22 +316,40 @@ impl Worker {
         for _ in 0..FIRSTS {
             let Some(mut frame) = self.firsts.take() else { return };
             if let Verdict::Transmit(egress) = self.engine.handle(now, &mut frame) {
-                match self.hops.resolve(now, egress) {
-                    Hop::Header(header) => {
-                        // What cannot be sent is counted by the port.
-                        let _ = self.ports.send_frame(egress.link, &frame, header);
-                    }
-                    Hop::Wait => {
-                        self.hops.hold(egress, frame.packet(), packet_offload(&frame));
-                        self.hops.work(now, &mut self.ports);
-                    }
-                    Hop::Unreachable => self.hops.counts.unreachable += 1,
-                }
+                send_copied(&mut self.hops, &mut self.ports, now, egress, &frame);
             }
             if !self.engine.outbox().is_empty() {
                 self.send_outbox(now);
             }
         }
+    }
+
+    /// Handles what other workers handed over, up to a bound.
+    fn take_strays(&mut self, now: Tick) {
+        let Some(mut sharing) = self.sharing.take() else { return };
+        if sharing.handover.is_pending() || self.more_strays {
+            sharing.handover.look();
+            let mut taken = 0;
+            while taken < STRAYS
+                && let Some(mut stray) = sharing.handover.take()
+            {
+                if let Some(mut frame) = stray.frame()
+                    && let Verdict::Transmit(egress) = self.engine.handle(now, &mut frame)
+                {
+                    send_copied(&mut self.hops, &mut self.ports, now, egress, &frame);
+                }
+                if !self.engine.outbox().is_empty() {
+                    self.send_outbox(now);
+                }
+                sharing.handover.give_back(stray);
+                taken += 1;
+                if taken % BATCH == 0 {
+                    self.ports.flush();
+                }
+            }
+            self.more_strays = taken == STRAYS;
+        }
+        self.sharing = Some(sharing);
     }
 
     #[inline]
@@ -359,6 +401,10 @@ impl Worker {
             ("a transmit queue is full", at_ports(PortDrop::QueueFull)),
             ("they came faster than they were taken", at_ports(PortDrop::RingFull)),
             ("they were first segments, and too many of these wait (a SYN flood)", self.firsts.lost()),
+            (
+                "too many waited for the worker of their clients",
+                self.sharing.as_ref().map_or(0, |one| one.handover.lost()),
+            ),
             ("they were of synchronisation, and their queue is full", self.engine.sync_counts().told.lost_messages),
             ("they were of synchronisation, and the network does not take them", self.teller.failed()),
         ];
@@ -380,6 +426,21 @@ impl Worker {
                 self.close(link);
             }
         }
+    }
+}
+
+/// Sends a packet whose buffer is not a port's, or has it wait for its next hop.
+fn send_copied(hops: &mut Hops, ports: &mut Ports, now: Tick, egress: Egress, frame: &Frame<'_>) {
+    match hops.resolve(now, egress) {
+        Hop::Header(header) => {
+            // What cannot be sent is counted by the port.
+            let _ = ports.send_frame(egress.link, frame, header);
+        }
+        Hop::Wait => {
+            hops.hold(egress, frame.packet(), packet_offload(frame));
+            hops.work(now, ports);
+        }
+        Hop::Unreachable => hops.counts.unreachable += 1,
     }
 }
 

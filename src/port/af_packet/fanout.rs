@@ -104,16 +104,6 @@ pub struct Steering {
     virtual_v6: PrefixSet,
 }
 
-/// What a program can tell apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Coverage {
-    /// Both directions of a flow reach its worker.
-    BothDirections,
-    /// There are too many virtual addresses for one program. Every packet is taken for a client's; the
-    /// servers' stray and must be handed over.
-    RequestsOnly,
-}
-
 impl Steering {
     /// `virtual_addresses` are the destinations of clients' packets: the services' addresses, and what the
     /// rules of mark services match. They matter for [`Role::Both`] only.
@@ -122,20 +112,21 @@ impl Steering {
         Steering { hash, role, virtual_v4: of(Family::V4), virtual_v6: of(Family::V6) }
     }
 
-    /// The worker that the kernel's program chooses for an IP packet.
+    /// The worker that an IP packet belongs to, which is the one that the kernel's program chooses where it has room for all
+    /// virtual addresses.
     #[inline]
     pub fn worker_of_packet(&self, packet: &[u8]) -> usize {
         self.client_of(packet).map_or(0, |(family, client, port)| self.hash.worker_of(family, client, port))
     }
 
-    /// The program for [`Fanout::program`](super::Fanout::program), and what it can tell apart.
-    pub fn program(&self) -> (Program, Coverage) {
-        if let Ok(program) = self.assemble(self.role) {
-            return (program, Coverage::BothDirections);
-        }
+    /// The program for [`Fanout::program`](super::Fanout::program). Where there are too many virtual addresses for one,
+    /// it takes every packet for a client's, so that replies come to some worker, which has to look
+    /// ([`Steering::worker_of_packet`]) and hand them over.
+    pub fn program(&self) -> Program {
+        let whole = self.assemble(self.role);
         // Without virtual addresses a program has a fixed length, far below the limit.
-        let program = self.assemble(Role::Clients).unwrap_or_else(|_| Program(Program::NOTHING.to_vec()));
-        (program, Coverage::RequestsOnly)
+        let program = whole.or_else(|_| self.assemble(Role::Clients));
+        program.unwrap_or_else(|_| Program(Program::NOTHING.to_vec()))
     }
 
     /// The client of a packet; `None` where the packet belongs to no flow or is too short.

@@ -7,7 +7,7 @@ use etherparse::PacketBuilder;
 
 use super::lab::*;
 use crate::base::{LinkId, Mac, Prefix};
-use crate::port::af_packet::fanout::{Coverage, FlowHash, FlowKey, Role, Steering};
+use crate::port::af_packet::fanout::{FlowHash, FlowKey, Role, Steering};
 use crate::port::af_packet::filter::LinkFilter;
 use crate::port::{Adjustment, Fanout, FanoutGroup, PacketOptions, Port, PortDrop, Ports};
 use crate::wire::{EtherType, LinkHeader, Offload};
@@ -88,8 +88,7 @@ fn the_kernel_gives_both_directions_of_a_flow_to_its_worker() {
         };
         let virtual_addresses = SERVICES.map(|(service, _)| Prefix::host(service));
         let steering = Steering::new(hash, Role::Both, &virtual_addresses);
-        let (program, coverage) = steering.program();
-        assert_eq!(coverage, Coverage::BothDirections);
+        let program = steering.program();
         let filter = LinkFilter { addresses: vec![MAC_B], groups: vec![] }.program().unwrap();
 
         // Every worker would have a set of ports of its own; here one set has all, under different links.
@@ -117,7 +116,7 @@ fn the_kernel_gives_both_directions_of_a_flow_to_its_worker() {
         // All of one client's flows meet once the program says so.
         let by_address = FlowHash { key: FlowKey::Address, ..hash };
         let steering = Steering::new(by_address, Role::Both, &virtual_addresses);
-        ports.adjust(worker_link(0), &Adjustment::FanoutProgram(&steering.program().0)).unwrap();
+        ports.adjust(worker_link(0), &Adjustment::FanoutProgram(&steering.program())).unwrap();
         send_all_flows(&mut ports, &steering);
 
         // What leaves by the link is not received, though a group listens there.

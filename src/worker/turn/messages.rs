@@ -81,6 +81,11 @@ impl Worker {
             Message::Adjust { link, filter, steering, queueing } => {
                 self.adjust(link, &filter, steering.as_deref(), queueing);
             }
+            Message::Share(steering) => {
+                if let Some(sharing) = &mut self.sharing {
+                    sharing.set_steering(steering);
+                }
+            }
             Message::CarryTunnels { link, outcome } => {
                 let carried = self.ports.carry_tunnels(link);
                 if carried.is_ok() {
@@ -109,6 +114,9 @@ impl Worker {
                 counts.others.push(("loop", format!("worker-{} {name}", self.number), meaning, count));
             }
             for (name, meaning, count) in self.firsts.statistics() {
+                counts.others.push(("loop", format!("worker-{} {name}", self.number), meaning, count));
+            }
+            for (name, meaning, count) in self.sharing.iter().flat_map(|sharing| sharing.handover.statistics()) {
                 counts.others.push(("loop", format!("worker-{} {name}", self.number), meaning, count));
             }
             let heard = self.responder.counters();

@@ -48,7 +48,7 @@ impl Worker {
             if let Some(link) = links.find(|&link| self.ports.ready(link, BATCH) > 0) {
                 break Some(link);
             }
-            if now > until {
+            if now > until || self.has_strays() {
                 break None;
             }
             thread::yield_now();
@@ -59,13 +59,20 @@ impl Worker {
             self.mark_ready(link);
             self.mark_all_ready();
         }
-        self.waiting.lingered(found.is_some(), now.saturating_sub(self.ended));
-        found.is_some()
+        let found = found.is_some() || self.has_strays();
+        self.waiting.lingered(found, now.saturating_sub(self.ended));
+        found
+    }
+
+    /// Whether other workers may have handed frames over.
+    fn has_strays(&self) -> bool {
+        self.sharing.as_ref().is_some_and(|sharing| sharing.handover.is_pending())
     }
 
     /// Whether nothing is left to do that is known of.
     pub(super) fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.firsts.is_empty() && !self.more_due && !self.more_told
+        let finished = !self.more_due && !self.more_told && !self.more_strays;
+        finished && self.ready.is_empty() && self.firsts.is_empty()
     }
 
     /// At the end of a window: descriptors are waited for, or not, as the pace asks. While they are

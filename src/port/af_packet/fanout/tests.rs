@@ -24,8 +24,7 @@ fn steering(role: Role, virtual_addresses: &[&str]) -> Steering {
 
 /// What the kernel would choose, which must be what the Rust function says.
 fn worker(steering: &Steering, packet: &[u8]) -> usize {
-    let (program, coverage) = steering.program();
-    assert_eq!(coverage, Coverage::BothDirections);
+    let program = steering.program();
     let protocol = if packet.first().is_some_and(|first| first >> 4 == 6) { 0x86dd } else { 0x0800 };
     let chosen = run(&program, &Packet { network: packet, data: packet, protocol, ..Packet::default() }) as usize;
     assert_eq!(chosen, steering.worker_of_packet(packet), "{packet:02x?}");
@@ -198,7 +197,7 @@ fn fragments_of_a_packet_meet() {
 #[test]
 fn neighbours_and_strange_packets_go_to_the_first_worker() {
     let steering = steering(Role::Both, VIRTUAL);
-    let (program, _) = steering.program();
+    let program = steering.program();
     let arp = [0xff; 46];
     assert_eq!(run(&program, &Packet { network: &arp, protocol: 0x0806, ..Packet::default() }), 0);
     let from = "fe80::1".parse().unwrap();
@@ -240,9 +239,9 @@ fn many_prefixes(count: usize, make: impl Fn(u64) -> String) -> Vec<Prefix> {
 fn the_promised_number_of_prefixes_fits() {
     let hash = hash(4, FlowKey::AddressAndPort);
     let length = |prefixes: &[Prefix]| {
-        let (program, coverage) = Steering::new(hash, Role::Both, prefixes).program();
-        assert!(program.length() <= LIMIT);
-        (coverage == Coverage::BothDirections).then(|| program.length())
+        let steering = Steering::new(hash, Role::Both, prefixes);
+        assert!(steering.program().length() <= LIMIT);
+        steering.assemble(Role::Both).ok().map(|program| program.length())
     };
     let apart = |n: u64| {
         format!(
@@ -266,8 +265,11 @@ fn the_promised_number_of_prefixes_fits() {
     let prefixes = many_prefixes(4000, v4);
     assert_eq!(length(&prefixes), None);
     let steering = Steering::new(hash, Role::Both, &prefixes);
-    let (program, _) = steering.program();
+    let program = steering.program();
     let request = tcp(([10, 9, 9, 9].into(), 999), (prefixes[7].address, 80));
     let chosen = run(&program, &Packet { network: &request, protocol: 0x0800, ..Packet::default() });
     assert_eq!(chosen as usize, steering.worker_of_packet(&request));
+    // Replies come to some worker; whose they are is said all the same.
+    let reply = tcp(([172, 16, 0, 9].into(), 80), ([10, 9, 9, 9].into(), 999));
+    assert_eq!(steering.worker_of_packet(&reply), steering.worker_of_packet(&request));
 }

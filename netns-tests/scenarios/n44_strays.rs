@@ -1,0 +1,127 @@
+//! Three workers, and frames that the kernel brings to another one than their client's: replies where there are more
+//! virtual addresses than its program has room for, and whatever a TUN device brings, also what servers on this host
+//! answer. All of it is handed over: every client is answered, and a persistent one always by the same server.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::fs;
+
+use ulvs::lab::Topology;
+use ulvs::lab::topology::endpoint;
+
+use crate::world::{Director, VIPS, World, count, ulvs};
+use crate::{Failure, Outcome, ensure};
+
+const WORKERS: [&str; 2] = ["--workers", "3"];
+/// Client addresses, beside the client's own: 10.0.1.151 and so on. Each belongs to a worker.
+const CLIENTS: u32 = 8;
+/// Virtual addresses with a neighbour each that is none, so that no two make a network.
+const ADDRESSES: u32 = 4096;
+const SERVERS: [&str; 3] = ["rs1", "rs2", "rs3"];
+
+pub fn run(world: &mut World) -> Outcome {
+    world.only_ulvs("it has no workers")?;
+    world.need("curl", "curl")?;
+    many_addresses(world)?;
+    if fs::File::options().read(true).write(true).open("/dev/net/tun").is_err() {
+        return Err(Failure::skipped("/dev/net/tun cannot be opened, the rest passed"));
+    }
+    by_tun(world)?;
+    on_this_host(world)
+}
+
+/// Replies come to some worker.
+fn many_addresses(world: &mut World) -> Outcome {
+    world.build(Topology::Nat, Director::Absent)?;
+    let mut arguments = world.lab().director_arguments();
+    arguments.extend(WORKERS.map(str::to_owned));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    world.start_director(&arguments)?;
+    let mut rules = String::new();
+    for number in 0..ADDRESSES {
+        let service = format!("10.64.{}.{}:80", number / 128, number % 128 * 2);
+        // Writing to a string cannot fail.
+        let _ = writeln!(rules, "-A -t {service} -s rr");
+        for server in 1..=SERVERS.len() {
+            let _ = writeln!(rules, "-a -t {service} -r {} -m", world.real(server, VIPS[0], 80));
+        }
+    }
+    let file = world.lab().directory().join("rules");
+    fs::write(&file, rules)?;
+    let tools = world.tools()?;
+    world.shell("director", &format!("{}/ipvsadm-restore < {}", tools.display(), file.display()))?;
+    world.shell("client", "ip route add 10.64.0.0/16 dev eth0")?;
+    let answers = ask_as_each(world, "10.64.[0-2].[0-6:2]", 12)?;
+    ensure!(answers.iter().all(|by| by.len() == 12), "some were not answered: {answers:?}");
+    let by = count(&answers.concat());
+    ensure!(SERVERS.iter().all(|&server| by.contains_key(server)), "not every server had its share: {by:?}");
+    was_handed_over(world)
+}
+
+/// Requests and replies come to some worker; persistence is for the client's address, whose flows meet.
+fn by_tun(world: &mut World) -> Outcome {
+    world.build(Topology::Nat, Director::Absent)?;
+    world.shell("director", "echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")?;
+    world.start_director(&["--tun", "ulvs0", WORKERS[0], WORKERS[1]])?;
+    world.shell("client", "ip route add 10.0.1.100/32 via 10.0.1.1")?;
+    let service = endpoint(VIPS[0], 80);
+    world.adm(&format!("-A -t {service} -s rr -p 300"))?;
+    for server in 1..=SERVERS.len() {
+        world.adm(&format!("-a -t {service} -r {} -m", world.real(server, VIPS[0], 80)))?;
+    }
+    let answers = ask_as_each(world, "10.0.1.100", 20)?;
+    for by in &answers {
+        ensure!(by.len() == 20 && by.iter().all(|server| *server == by[0]), "not one and the same server: {by:?}");
+    }
+    let servers: BTreeSet<&String> = answers.iter().flatten().collect();
+    ensure!(servers.len() > 1, "all clients have the same server: {servers:?}");
+    was_handed_over(world)
+}
+
+/// A masqueraded real server is the director's own host.
+fn on_this_host(world: &mut World) -> Outcome {
+    world.build(Topology::Nat, Director::Absent)?;
+    let mut arguments = world.lab().director_arguments();
+    arguments.extend(WORKERS.map(str::to_owned));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    world.start_director(&arguments)?;
+    let directory = world.lab().directory().join("director");
+    fs::create_dir_all(&directory)?;
+    let path = directory.to_string_lossy();
+    let server = ["lab", "serve", "--name", "director", "--http", "8081", "--directory", &path];
+    let _server = world.ulvs("director", &server)?;
+    world.until(60, "listening", || Ok(world.lab().is_listening("director", 8081)))?;
+    let service = endpoint(VIPS[0], 80);
+    world.adm(&format!("-A -t {service} -s rr"))?;
+    world.adm(&format!("-a -t {service} -r 10.0.2.1:8081 -m"))?;
+    let answers = ask_as_each(world, "10.0.1.100", 20)?;
+    let every_one = |by: &Vec<String>| by.len() == 20 && by.iter().all(|server| server == "director");
+    ensure!(answers.iter().all(every_one), "{answers:?}");
+    Ok(())
+}
+
+/// What each client hears from the addresses of `pattern`, as curl reads it, which makes `requests`.
+fn ask_as_each(world: &World, pattern: &str, requests: u32) -> Result<Vec<Vec<String>>, Failure> {
+    let url = if pattern.contains('[') { format!("http://{pattern}/") } else { format!("http://{pattern}/?[1-{requests}]") };
+    let mut answers = Vec::new();
+    for number in 0..CLIENTS {
+        let client = format!("10.0.1.{}", 151 + number);
+        world.shell("client", &format!("ip addr add {client}/24 dev eth0"))?;
+        let words =
+            ["curl", "-sS", "--max-time", "20", "--interface", &client, "-H", "Connection: close", &url];
+        answers.push(world.check("client", &words)?.lines().map(str::to_owned).collect());
+    }
+    Ok(answers)
+}
+
+fn was_handed_over(world: &World) -> Outcome {
+    let program = ulvs().to_string_lossy();
+    let counts = world.check("director", &[&program, "stats"])?;
+    let sum = |name: &str| -> u64 {
+        let lines = counts.lines().filter(|line| line.split_whitespace().any(|word| word == name));
+        lines.filter_map(|line| line.split_whitespace().find_map(|word| word.parse::<u64>().ok())).sum()
+    };
+    ensure!(sum("handed-over") > 0, "nothing was handed over:\n{counts}");
+    ensure!(sum("handed-over") == sum("taken-over") && sum("handover-lost") == 0, "not all arrived:\n{counts}");
+    Ok(())
+}
