@@ -10,6 +10,7 @@ use crate::host::discovery;
 use crate::host::membership::{Group, Membership};
 use crate::host::responder::{Owned, Role};
 use crate::host::virtual_mac::VirtualMac;
+use crate::port::af_packet::fanout::ClientNetwork;
 use crate::table::{Link, Network};
 
 use super::options::Options;
@@ -106,4 +107,14 @@ pub fn virtual_prefixes(model: &Engine) -> Vec<Prefix> {
     prefixes.sort_unstable_by_key(|prefix| (prefix.address, prefix.length));
     prefixes.dedup();
     prefixes
+}
+
+/// The networks whose clients have to meet at one worker: the largest that a persistent service has for its clients.
+pub fn client_network(model: &Engine) -> ClientNetwork {
+    let persistent = model.service_table().iter().filter(|service| service.is_persistent());
+    let networks = persistent.map(|service| match service.family {
+        Family::V4 => ClientNetwork { v4: service.config.netmask, ..ClientNetwork::HOST },
+        Family::V6 => ClientNetwork { v6: service.config.netmask.min(128) as u8, ..ClientNetwork::HOST },
+    });
+    networks.fold(ClientNetwork::HOST, ClientNetwork::including)
 }

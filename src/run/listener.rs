@@ -7,8 +7,8 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use mio::unix::SourceFd;
@@ -71,7 +71,7 @@ impl Listener {
         config: &DaemonConfig,
         receivers: Vec<Receiver>,
         mailboxes: &[Mailbox],
-        steering: Option<FlowHash>,
+        steering: Arc<Mutex<Option<FlowHash>>>,
         counts: Arc<ListenerCounts>,
     ) -> io::Result<Listener> {
         let poll = Poll::new()?;
@@ -116,7 +116,8 @@ struct Ear {
     buffer: Vec<u8>,
     receivers: Vec<Receiver>,
     workers: Vec<Worker>,
-    steering: Option<FlowHash>,
+    /// How the workers share the clients; nothing for a single one.
+    steering: Arc<Mutex<Option<FlowHash>>>,
     counts: Arc<ListenerCounts>,
 }
 
@@ -175,6 +176,7 @@ impl Ear {
             Err(reason) => return self.counts.ignore(reason),
         };
         self.counts.messages.fetch_add(1, Ordering::Relaxed);
+        let steering = *self.steering.lock().unwrap_or_else(PoisonError::into_inner);
         for read in message.entries() {
             let (entry, recognised) = match read {
                 Ok(read) => read,
@@ -183,7 +185,7 @@ impl Ear {
                     continue;
                 }
             };
-            let owner = self.steering.map_or(0, |hash| hash.worker_of(entry.family, entry.client, entry.client_port));
+            let owner = steering.map_or(0, |hash| hash.worker_of(entry.family, entry.client, entry.client_port));
             let for_all = crate::engine::sync::is_template(&entry);
             for (number, worker) in self.workers.iter_mut().enumerate() {
                 let share = if number == owner { Share::Own } else { Share::Foreign };

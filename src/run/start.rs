@@ -66,7 +66,9 @@ pub fn run(options: &Options) -> io::Result<()> {
     };
     let mut workers = Workers::start(&plan, clock, permission)?;
     let mut surroundings = Surroundings::new(options, keeper, seed)?;
-    workers.steering = surroundings.steering();
+    if let Some(hash) = surroundings.steering() {
+        workers.set_steering(hash);
+    }
     let network = match surroundings.start(&mut workers) {
         Ok(network) => network,
         Err(error) => {

@@ -16,13 +16,17 @@ use crate::port::af_packet::fanout::FlowHash;
 use crate::table::Network;
 use crate::worker::Message;
 
-use super::addresses::{Addresses, virtual_prefixes};
+use super::addresses::{Addresses, client_network, virtual_prefixes};
 use super::keeper::{self, Keeper};
 use super::local_servers::{LocalServers, Wanted};
 use super::options::Options;
 use super::ports::LinkPorts;
 use super::tun::TunEntry;
 use super::workers::Workers;
+
+/// Said where workers cannot share the clients as persistence would have it.
+const TORN: &str = "persistence by network (-M) holds within each worker alone, as there were connections already when such a \
+    service was added; change a service while there are none, or restart";
 
 /// Links, addresses and the guard, as last seen and set.
 pub struct Surroundings {
@@ -37,6 +41,8 @@ pub struct Surroundings {
     local_servers: LocalServers,
     /// How the kernel is kept from each address, or why not.
     posture: Posture,
+    /// Several workers share clients of networks that persistence would have together.
+    torn: bool,
     /// What was said at the start.
     introduction: Vec<String>,
     pub keeper: Keeper,
@@ -65,6 +71,7 @@ impl Surroundings {
             tun: options.tun.as_deref().map(TunEntry::new),
             local_servers: LocalServers::new(own_link),
             posture: Posture::default(),
+            torn: false,
             introduction: Vec::new(),
             keeper,
         })
@@ -164,7 +171,7 @@ impl Surroundings {
         let owned = self.addresses.owned_by(director.model(), &self.view.network);
         let prefixes = virtual_prefixes(director.model());
         let mut changed = None;
-        if prefixes != self.addresses.virtual_prefixes {
+        if self.keep_networks_together(director) || prefixes != self.addresses.virtual_prefixes {
             self.addresses.virtual_prefixes = prefixes;
             self.share(director.fleet());
             if self.ports.steering.is_some() && *owned == *self.addresses.owned {
@@ -200,6 +207,27 @@ impl Surroundings {
             tun.lead(&self.addresses.led(), &keeper::wanted(director.model(), &[]).real_servers);
         }
         changed
+    }
+
+    /// Has clients of a network meet at one worker where persistence is by network; whether that changed how workers
+    /// share the clients. While there are connections nothing is changed: most would be another worker's then.
+    fn keep_networks_together(&mut self, director: &mut Director<Workers>) -> bool {
+        let Some(hash) = &mut self.ports.steering else { return false };
+        let wanted = client_network(director.model());
+        let changes = wanted != hash.network && !director.fleet().have_connections();
+        if changes {
+            hash.network = wanted;
+            director.fleet().set_steering(*hash);
+        }
+        let torn = hash.network.including(wanted) != hash.network;
+        if torn != self.torn {
+            self.torn = torn;
+            if torn {
+                log::warn!("{TORN}");
+            }
+            self.describe(director);
+        }
+        changes
     }
 
     /// Has the AF_XDP ports take what is certain to be the director's, and nothing else.
@@ -279,6 +307,9 @@ impl Surroundings {
             self.posture.describe(),
         ]
         .concat();
+        if self.torn {
+            director.lines.push(TORN.to_owned());
+        }
         if !self.addresses.holding {
             director.lines.push("standby: virtual addresses are another director's, until `ulvs hold`".to_owned());
         }

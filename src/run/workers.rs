@@ -1,9 +1,8 @@
 //! The worker threads, as the director reaches them.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -51,8 +50,8 @@ pub struct Workers {
     threads: Vec<JoinHandle<io::Result<()>>>,
     reports: mpsc::Receiver<Report>,
     pub permission: Permission,
-    /// How the workers share the clients; nothing for a single one.
-    pub steering: Option<FlowHash>,
+    /// How the workers share the clients; nothing for a single one. A backup daemon's thread looks at it too.
+    steering: Arc<Mutex<Option<FlowHash>>>,
     listener: Option<Listener>,
     heard: Arc<ListenerCounts>,
     /// Changes that are to be handed over.
@@ -71,7 +70,7 @@ impl Workers {
             threads: Vec::new(),
             reports,
             permission,
-            steering: None,
+            steering: Arc::default(),
             listener: None,
             heard: Arc::default(),
             changes: Vec::new(),
@@ -110,6 +109,19 @@ impl Workers {
 
     pub fn count(&self) -> usize {
         self.mailboxes.len()
+    }
+
+    /// Says how the workers share the clients from now on.
+    pub fn set_steering(&self, hash: FlowHash) {
+        *self.steering.lock().unwrap_or_else(PoisonError::into_inner) = Some(hash);
+    }
+
+    /// Whether any worker has connections or templates, or does not say.
+    pub fn have_connections(&mut self) -> bool {
+        (0..self.count()).any(|worker| match self.ask(Tick::ZERO, worker, &Question::Counts) {
+            Some(Finding::Counts(counts)) => counts.connections > 0,
+            _ => true,
+        })
     }
 
     /// Tells every worker the same.
@@ -191,7 +203,8 @@ impl Workers {
                 let receivers = ports.map(|port| Receiver::open(config, port, &interface, buffer));
                 let receivers = receivers.collect::<io::Result<_>>()?;
                 let heard = self.heard.clone();
-                self.listener = Some(Listener::start(config, receivers, &self.mailboxes, self.steering, heard)?);
+                self.listener =
+                    Some(Listener::start(config, receivers, &self.mailboxes, self.steering.clone(), heard)?);
             }
         }
         Ok(())

@@ -56,11 +56,43 @@ pub enum Role {
     Both,
 }
 
+/// What of their addresses clients are told apart by: those who agree in it share a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientNetwork {
+    /// A netmask, as a number (0xffffff00 is /24).
+    pub v4: u32,
+    /// The length of a prefix, 0 to 128.
+    pub v6: u8,
+}
+
+impl ClientNetwork {
+    /// Every client for itself.
+    pub const HOST: ClientNetwork = ClientNetwork { v4: u32::MAX, v6: 128 };
+
+    /// The larger network that both are part of.
+    pub fn including(self, other: ClientNetwork) -> ClientNetwork {
+        ClientNetwork { v4: self.v4 & other.v4, v6: self.v6.min(other.v6) }
+    }
+
+    /// The mask of each word of an address.
+    #[inline]
+    fn masks(self, family: Family) -> [u32; 4] {
+        match family {
+            Family::V4 => [self.v4, 0, 0, 0],
+            Family::V6 => std::array::from_fn(|word| {
+                let kept = u32::from(self.v6).saturating_sub(word as u32 * u32::BITS).min(u32::BITS);
+                u32::MAX.checked_shl(u32::BITS - kept).unwrap_or(0)
+            }),
+        }
+    }
+}
+
 /// The function from a client to its worker; the same on all links and workers of a director.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowHash {
     pub workers: NonZeroU32,
     pub key: FlowKey,
+    pub network: ClientNetwork,
     /// Unknown outside, so that nobody can choose flows that all meet at one worker.
     pub seed: u32,
 }
@@ -81,8 +113,8 @@ impl FlowHash {
             Family::V4 => &words[..1],
             Family::V6 => &words[..],
         };
-        let mixed = words.iter().fold(self.seed, |hash, word| {
-            let hash = (hash ^ word).wrapping_mul(MIX);
+        let mixed = words.iter().zip(self.network.masks(family)).fold(self.seed, |hash, (word, mask)| {
+            let hash = (hash ^ (word & mask)).wrapping_mul(MIX);
             hash ^ hash >> MIX_SHIFT
         });
         let port = match self.key {
@@ -306,7 +338,7 @@ impl Steering {
         let quoted = NETWORK + 8;
         let other = client.other();
         assembler.load_indexed(Width::Word, quoted + other.address(V4_SOURCE, 4));
-        self.mix_first_word(assembler);
+        self.mix_first_word(assembler, Family::V4);
         assembler.store(MIXED);
         self.port_or_none(assembler, finish, |assembler, without| {
             // Mixing took the index.
@@ -328,7 +360,7 @@ impl Steering {
 
         assembler.place(plain);
         assembler.load(Width::Word, NETWORK + client.address(V4_SOURCE, 4));
-        self.mix_first_word(assembler);
+        self.mix_first_word(assembler, Family::V4);
         assembler.store(MIXED);
         self.port_or_none(assembler, finish, |assembler, without| {
             assembler.load(Width::Half, NETWORK + 6);
@@ -364,10 +396,11 @@ impl Steering {
     fn assemble_v6_at(&self, assembler: &mut Assembler, header: u32, client: End, finish: Label) {
         let address = header + client.address(V6_SOURCE, 16);
         assembler.load(Width::Word, address);
-        self.mix_first_word(assembler);
-        for word in 1..4 {
+        self.mix_first_word(assembler, Family::V6);
+        for (word, mask) in (1..).zip(&self.hash.network.masks(Family::V6)[1..]) {
             assembler.index_accumulator();
             assembler.load(Width::Word, address + 4 * word);
+            apply_mask(assembler, *mask);
             assembler.apply_index(Operation::Xor);
             scramble(assembler, MIX, MIX_SHIFT);
         }
@@ -381,7 +414,8 @@ impl Steering {
         });
     }
 
-    fn mix_first_word(&self, assembler: &mut Assembler) {
+    fn mix_first_word(&self, assembler: &mut Assembler, family: Family) {
+        apply_mask(assembler, self.hash.network.masks(family)[0]);
         assembler.apply(Operation::Xor, self.hash.seed);
         scramble(assembler, MIX, MIX_SHIFT);
     }
@@ -418,6 +452,13 @@ fn both_ends(
             assembler.place(to_client);
             part(assembler, End::Destination);
         }
+    }
+}
+
+/// Keeps of the accumulator what `mask` has.
+fn apply_mask(assembler: &mut Assembler, mask: u32) {
+    if mask != u32::MAX {
+        assembler.apply(Operation::And, mask);
     }
 }
 

@@ -7,7 +7,7 @@ use etherparse::PacketBuilder;
 
 use super::lab::*;
 use crate::base::{LinkId, Mac, Prefix};
-use crate::port::af_packet::fanout::{FlowHash, FlowKey, Role, Steering};
+use crate::port::af_packet::fanout::{ClientNetwork, FlowHash, FlowKey, Role, Steering};
 use crate::port::af_packet::filter::LinkFilter;
 use crate::port::{Adjustment, Fanout, FanoutGroup, PacketOptions, Port, PortDrop, Ports};
 use crate::wire::{EtherType, LinkHeader, Offload};
@@ -84,6 +84,7 @@ fn the_kernel_gives_both_directions_of_a_flow_to_its_worker() {
         let hash = FlowHash {
             workers: NonZeroU32::new(WORKERS as u32).unwrap(),
             key: FlowKey::AddressAndPort,
+            network: ClientNetwork::HOST,
             seed: 0x1234_5678,
         };
         let virtual_addresses = SERVICES.map(|(service, _)| Prefix::host(service));
@@ -116,6 +117,11 @@ fn the_kernel_gives_both_directions_of_a_flow_to_its_worker() {
         // All of one client's flows meet once the program says so.
         let by_address = FlowHash { key: FlowKey::Address, ..hash };
         let steering = Steering::new(by_address, Role::Both, &virtual_addresses);
+        ports.adjust(worker_link(0), &Adjustment::FanoutProgram(&steering.program())).unwrap();
+        send_all_flows(&mut ports, &steering);
+        // And those of a network's clients.
+        let by_network = FlowHash { network: ClientNetwork { v4: 0xffff_fffc, v6: 126 }, ..by_address };
+        let steering = Steering::new(by_network, Role::Both, &virtual_addresses);
         ports.adjust(worker_link(0), &Adjustment::FanoutProgram(&steering.program())).unwrap();
         send_all_flows(&mut ports, &steering);
 

@@ -14,7 +14,7 @@ use crate::base::random::Random;
 const SEED: u32 = 0x5eed_0001;
 
 fn hash(workers: u32, key: FlowKey) -> FlowHash {
-    FlowHash { workers: NonZeroU32::new(workers).unwrap(), key, seed: SEED }
+    FlowHash { workers: NonZeroU32::new(workers).unwrap(), key, network: ClientNetwork::HOST, seed: SEED }
 }
 
 fn steering(role: Role, virtual_addresses: &[&str]) -> Steering {
@@ -222,6 +222,35 @@ fn flows_spread_over_the_workers() {
         }
         let fair = 8000 / workers as usize;
         assert!(counts.iter().all(|&count| count > fair * 8 / 10 && count < fair * 12 / 10), "{workers}: {counts:?}");
+    }
+}
+
+#[test]
+fn clients_of_a_network_meet() {
+    let networks =
+        [(24, 0xffff_ff00, 64), (20, 0xffff_f000, 48), (0, 0, 0), (32, u32::MAX, 128), (30, 0xffff_fffc, 97)];
+    for (length, v4, v6) in networks {
+        let hash = FlowHash { network: ClientNetwork { v4, v6 }, ..hash(16, FlowKey::Address) };
+        let prefixes: Vec<Prefix> = VIRTUAL.iter().map(|text| text.parse().unwrap()).collect();
+        let steering = Steering::new(hash, Role::Both, &prefixes);
+        let mut random = Random::new(u64::from(v6));
+        for vip in prefixes.iter().map(|prefix| prefix.address) {
+            let (family, kept) = if vip.is_ipv4() { (Family::V4, length) } else { (Family::V6, v6) };
+            let mut chosen = BTreeSet::new();
+            for _ in 0..100 {
+                let bytes: [u8; 16] = std::array::from_fn(|_| random.draw() as u8);
+                let address =
+                    if vip.is_ipv4() { Address::v4([10, bytes[1], bytes[2], bytes[3]]) } else { Address::v6(bytes) };
+                let network = address.masked(family, kept);
+                let [client, other] = [address, network].map(|address| address.to_ip(family));
+                let workers = [client, other].map(|client| worker(&steering, &tcp((client, 999), (vip, 80))));
+                assert_eq!(workers[0], workers[1], "{client} and {other}");
+                let server = if vip.is_ipv4() { "172.16.0.9" } else { "fd00:2::9" }.parse().unwrap();
+                assert_eq!(worker(&steering, &tcp((server, 80), (client, 999))), workers[0], "a reply to {client}");
+                chosen.insert(workers[0]);
+            }
+            assert!(if kept == 0 { chosen.len() == 1 } else { chosen.len() > 8 }, "/{kept}: {chosen:?}");
+        }
     }
 }
 
