@@ -204,7 +204,7 @@ impl<F: Fleet> Director<F> {
                 let known = services.by_key(service).and_then(|id| services.destination(id, key));
                 known.and_then(|id| services.destinations.get(id)).is_none_or(|known| known.method != config.method)
             }
-            Change::EditService { .. } | Change::Zero { .. } | Change::SetTimeouts { .. } => false,
+            Change::Zero { .. } | Change::SetTimeouts { .. } => false,
             _ => true,
         }
     }

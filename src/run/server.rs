@@ -182,6 +182,7 @@ impl Server {
             if self.director.take_unsettled() {
                 self.settle();
             }
+            self.director.fleet().confirm();
             flush(session)?;
             if answered == 0 {
                 break;

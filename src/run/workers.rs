@@ -1,5 +1,6 @@
 //! The worker threads, as the director reaches them.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -56,6 +57,8 @@ pub struct Workers {
     heard: Arc<ListenerCounts>,
     /// Changes that are to be handed over.
     changes: Vec<Change>,
+    /// Workers were told something since they last confirmed what they had been told.
+    unconfirmed: Cell<bool>,
 }
 
 impl Workers {
@@ -74,6 +77,7 @@ impl Workers {
             listener: None,
             heard: Arc::default(),
             changes: Vec::new(),
+            unconfirmed: Cell::new(false),
         };
         // The table's limit holds for all workers together.
         let each = plan.engine.maximum_connections.div_ceil(plan.workers);
@@ -126,9 +130,28 @@ impl Workers {
 
     /// Tells every worker the same.
     pub fn tell(&self, message: impl Fn() -> Message) {
+        self.unconfirmed.set(true);
         for (number, mailbox) in self.mailboxes.iter().enumerate() {
             if let Err(error) = mailbox.send(message()) {
                 log::error!("worker {number}: {error}");
+            }
+        }
+    }
+
+    /// Waits until everything that workers were told is in force with all of them: whoever asked for it then finds it so.
+    pub fn confirm(&self) {
+        if !self.unconfirmed.replace(false) {
+            return;
+        }
+        let (confirmed, confirmations) = mpsc::channel();
+        for mailbox in &self.mailboxes {
+            // One that has ended ends the director.
+            let _ = mailbox.send(Message::Confirm(confirmed.clone()));
+        }
+        drop(confirmed);
+        for _ in &self.mailboxes {
+            if let Err(mpsc::RecvTimeoutError::Timeout) = confirmations.recv_timeout(PATIENCE) {
+                return log::error!("a worker does not take what it is told");
             }
         }
     }
@@ -318,5 +341,45 @@ fn pin(core: usize) {
     let pinned = set.set(core).and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
     if let Err(error) = pinned {
         log::warn!("a worker cannot be pinned to core {core}: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::HostStack;
+    use crate::table::Network;
+
+    fn start(workers: usize) -> Workers {
+        let engine = Config { maximum_connections: 1024, seed: 1, host_stack: HostStack::Beside };
+        let plan = Plan { workers, cores: vec![], nice: 0, engine, ftp_ports: vec![] };
+        Workers::start(&plan, Clock::new(), Permission::default()).unwrap()
+    }
+
+    #[test]
+    fn what_is_confirmed_is_in_force_everywhere() {
+        for count in [1, 3] {
+            let mut workers = start(count);
+            for _ in 0..50 {
+                let (before, after) = (Arc::new(Network::default()), Arc::new(Network::default()));
+                for network in [&before, &after] {
+                    workers.tell(|| Message::Network { network: network.clone(), served: Arc::default() });
+                }
+                workers.confirm();
+                assert_eq!(Arc::strong_count(&before), 1, "a worker still uses the network before");
+            }
+            workers.stop();
+            // Nobody is left to confirm anything, and nobody waits.
+            workers.tell(|| Message::Stop);
+            workers.confirm();
+        }
+    }
+
+    #[test]
+    fn an_idle_director_has_no_connections() {
+        let mut workers = start(2);
+        assert!(!workers.have_connections());
+        workers.stop();
+        assert!(workers.have_connections(), "who does not answer may have some");
     }
 }

@@ -80,6 +80,8 @@ pub enum Message {
     },
     /// The sockets of a master daemon, one a port, before it is started.
     Senders(Vec<Sender>),
+    /// Say when everything that was told before is in force.
+    Confirm(mpsc::Sender<()>),
     Ask {
         question: Question,
         answer: mpsc::Sender<Finding>,

@@ -94,6 +94,10 @@ impl Worker {
                 let _ = outcome.send(carried);
             }
             Message::Close { link } => self.close(link),
+            Message::Confirm(confirmed) => {
+                // Whoever asked may have stopped waiting.
+                let _ = confirmed.send(());
+            }
             Message::Ask { question, answer } => {
                 let _ = answer.send(self.answer(now, &question));
             }
