@@ -55,6 +55,7 @@
 //!        │
 //!  worker/turn                 ARP and ND: host/responder, and what was learned: worker/hops
 //!        │  ├ worker/waiting   woken by a frame, or looking again after a moment (turn/rest)
+//!        │  ├ worker/sharing   another worker's client: worker/handover takes it there
 //!        │  └ worker/firsts    first segments wait here while more frames come than can be handled
 //!        │
 //!        ├── engine/known      nearly every packet: of a known connection, and nothing unusual about
@@ -140,6 +141,7 @@
 //! | hop, next hop | the neighbour that a packet is sent to, and how to reach it |
 //! | verdict | what the engine decides about a frame: transmit, consumed, pass (not ours), drop |
 //! | worker | a thread with an engine, ports and an event loop that no other thread touches |
+//! | stray | a frame that came to another worker than its client's, and is handed over |
 //! | mailbox | how control reaches a worker |
 //! | model | control's engine without traffic, which every change is tried on first |
 //! | change, snapshot | a change is one command as every worker applies it, in order; a snapshot replaces the whole (the network, the owned addresses) |
