@@ -2,7 +2,8 @@
 //!
 //!     cargo test --test netns -- [NAME…] [--subject ulvs|kernel] [--real-servers ulvs|kernel] [--list]
 //!
-//! With `ULVS_PORT=xdp` in the environment every director takes small UDP frames by AF_XDP.
+//! With `ULVS_PORT=xdp` in the environment every director takes small UDP frames by AF_XDP, and with
+//! `ULVS_WORKERS=3` it has so many workers.
 //!
 //! A scenario builds the lab that it needs, waits for conditions (never for time), and leaves
 //! nothing behind, whatever became of it. The same scenarios run against the kernel's ip_vs: one

@@ -13,6 +13,9 @@ use crate::{Failure, Outcome, ensure};
 
 const ROLES: [&str; 4] = ["client", "rs1", "rs2", "rs3"];
 
+/// Whatever the environment says.
+const ONE_WORKER: [&str; 2] = ["--workers", "1"];
+
 pub fn run(world: &mut World) -> Outcome {
     world.only_ulvs("it has one way in")?;
     world.need("ethtool", "ethtool")?;
@@ -21,6 +24,7 @@ pub fn run(world: &mut World) -> Outcome {
     arguments.extend(["--port", "xdp"].map(str::to_owned));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     says_why_not(world, &arguments)?;
+    let arguments = [&arguments[..], &ONE_WORKER].concat();
     let director = world.start_director(&arguments)?.ok_or_else(|| Failure::failed("no director"))?;
     let status = world.ulvs("director", &["status"])?;
     let way = status.await_line(5, |line| line.contains("AF_XDP"))?;
@@ -73,7 +77,7 @@ fn says_why_not(world: &mut World, arguments: &[&str]) -> Outcome {
     director.signal(Signal::SIGTERM);
     world.until(5, "the director's end", || Ok(!director.is_alive()))?;
     if geteuid().is_root() && find_program("setpriv").is_some() {
-        let director = world.director_with_net_raw(arguments)?;
+        let director = world.director_with_net_raw(&[arguments, &ONE_WORKER].concat())?;
         director.await_line(10, |line| line.starts_with("eth0: AF_XDP is not used: ") && line.contains("CAP_BPF"))?;
         director.await_line(10, |line| line == "ready")?;
     }

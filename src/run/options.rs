@@ -30,7 +30,7 @@ pub struct Options {
     pub gateway_ip: Vec<Prefix>,
 
     /// Worker threads, each with an event loop of its own.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", env = "ULVS_WORKERS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
 
     /// Cores to pin the workers to, in turn: numbers separated by commas, or `any`.
