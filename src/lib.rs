@@ -109,6 +109,7 @@
 //! | service, virtual service | protocol, VIP and port, or a firewall mark, with a scheduler |
 //! | destination, real server | a machine behind a service, with address, port, weight and forwarding method; *destination* is the entry in a service, *real server* the machine |
 //! | scheduler | what picks the destination of a new connection: rr, wrr, lc, wlc, lblc, lblcr, dh, sh, sed, nq, fo, ovf, mh, twos |
+//! | crowd | the connections of a destination with thresholds, as several workers count them together |
 //! | weight | a destination's share; 0 means quiesced: no new connections, old ones go on |
 //! | forwarding method | NAT (masquerading), direct routing, tunnel; local and bypass where the host takes or forwards the packet |
 //! | connection | client, VIP and destination, a state and a timeout; one entry for both directions |

@@ -1,7 +1,7 @@
 //! Three workers, and frames that the kernel brings to another one than their client's: replies where there are more
 //! virtual addresses than its program has room for, and whatever a TUN device brings, also what servers on this host
 //! answer. All of it is handed over: every client is answered, and a persistent one always by the same server. Where
-//! persistence is by network, the network's clients meet at one worker.
+//! persistence is by network, the network's clients meet at one worker; and a server's thresholds are for all workers.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -10,6 +10,7 @@ use std::fs;
 use ulvs::lab::Topology;
 use ulvs::lab::topology::endpoint;
 
+use crate::session::Session;
 use crate::world::{Director, VIPS, World, count, ulvs};
 use crate::{Failure, Outcome, ensure};
 
@@ -25,6 +26,7 @@ pub fn run(world: &mut World) -> Outcome {
     world.need("curl", "curl")?;
     many_addresses(world)?;
     by_network(world)?;
+    thresholds(world)?;
     if fs::File::options().read(true).write(true).open("/dev/net/tun").is_err() {
         return Err(Failure::skipped("/dev/net/tun cannot be opened, the rest passed"));
     }
@@ -89,6 +91,29 @@ fn by_network(world: &mut World) -> Outcome {
     ensure!(again == answers, "{again:?}");
     world.adm(&format!("-D -t {larger}"))?;
     ensure!(!status(world)?.contains("within each worker alone"), "{}", status(world)?);
+    Ok(())
+}
+
+/// Two servers take four connections each, whichever workers these belong to; the ninth client is turned away.
+fn thresholds(world: &mut World) -> Outcome {
+    start(world)?;
+    world.need("socat", "socat")?;
+    let service = endpoint(VIPS[0], 7);
+    world.adm(&format!("-A -t {service} -s rr"))?;
+    for server in 1..=2 {
+        world.adm(&format!("-a -t {service} -r {} -m -x 4", world.real(server, VIPS[0], 7)))?;
+    }
+    let connect = |world: &World, end: u32| -> Result<Session, Failure> {
+        let client = format!("10.0.1.{end}");
+        world.shell("client", &format!("ip addr replace {client}/24 dev eth0"))?;
+        world.session("client", &["socat", "-t", "5", "STDIO", &format!("TCP:{service},bind={client}")])
+    };
+    let mut held = CLIENTS.map(|end| connect(world, end)).collect::<Result<Vec<_>, Failure>>()?;
+    let servers = held.iter_mut().map(|connection| connection.echo("held")).collect::<Result<Vec<_>, _>>()?;
+    let by = count(&servers);
+    ensure!(by == [("rs1".to_owned(), 4), ("rs2".to_owned(), 4)].into(), "four each were allowed: {by:?}");
+    let mut ninth = connect(world, CLIENTS.end)?;
+    ensure!(!ninth.await_end(20)?, "both were full, and yet there is a ninth connection");
     Ok(())
 }
 

@@ -1,10 +1,13 @@
 //! Changes of the configuration, applied one by one.
 
+use std::sync::Arc;
+
 use crate::base::{Family, Tick};
-use crate::table::{Change, Errno};
+use crate::table::{Change, DestinationKey, Errno, ServiceKey};
 
 use super::Engine;
 use super::conn::Budget;
+use super::server::Crowd;
 
 /// How long after a destination's deletion its connections are looked for.
 const PURGE_DELAY: u64 = 4;
@@ -95,6 +98,12 @@ impl Engine {
             self.purge_later(now);
         }
         self.services.clear_out(now, budget)
+    }
+
+    /// Has a destination's connections counted together with those that other engines have with it: its thresholds
+    /// hold for all of them. Nothing where there is no such destination.
+    pub fn join_crowd(&mut self, service: &ServiceKey, key: &DestinationKey, crowd: Arc<Crowd>) {
+        self.services.join_crowd(service, key, crowd);
     }
 
     fn purge_later(&mut self, now: Tick) {

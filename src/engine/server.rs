@@ -4,6 +4,9 @@
 //! id, and so that a deleted one can linger in the trash with its counts until nothing refers to
 //! it any more.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
 use crate::base::{Address, DestinationId, Family, Port, ServiceId};
 use crate::table::{DestinationKey, ForwardingMethod, Tunnel};
 
@@ -53,6 +56,24 @@ impl Told {
     }
 }
 
+/// What several engines count together of a destination that has thresholds, which hold for all of its connections.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    connections: AtomicU32,
+    /// See [`Destination::overloaded`].
+    overloaded: AtomicBool,
+}
+
+impl Crowd {
+    fn come(&self, number: u32) {
+        self.connections.fetch_add(number, Ordering::Relaxed);
+    }
+
+    fn go(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// A destination and its run-time state.
 #[derive(Clone, Debug)]
 pub struct Destination {
@@ -74,6 +95,8 @@ pub struct Destination {
     pub available: bool,
     /// At or over its upper threshold: not scheduled.
     pub overloaded: bool,
+    /// What it shares with other engines; nothing where there is one, or where it has no thresholds.
+    pub crowd: Option<Arc<Crowd>>,
     pub active: u32,
     pub inactive: u32,
     pub persistent: u32,
@@ -88,6 +111,66 @@ impl Destination {
     #[inline]
     pub fn usable(&self) -> bool {
         self.weight > 0 && !self.overloaded
+    }
+
+    /// Decides anew whether it counts as overloaded: after each connection that comes or
+    /// goes, and after each edit. Between the thresholds it stays as it was.
+    pub fn judge(&mut self) {
+        let (upper, lower) = (u64::from(self.upper_threshold), u64::from(self.lower_threshold));
+        let connections = u64::from(match &self.crowd {
+            Some(crowd) => crowd.connections.load(Ordering::Relaxed),
+            None => self.active.saturating_add(self.inactive),
+        });
+        let has_room = match (lower, upper) {
+            (0, 0) => true,
+            (0, upper) => connections * 4 < upper * 3,
+            (lower, _) => connections < lower,
+        };
+        self.look_around();
+        if upper != 0 && connections >= upper {
+            self.overloaded = true;
+        } else if has_room {
+            self.overloaded = false;
+        }
+        if let Some(crowd) = &self.crowd {
+            crowd.overloaded.store(self.overloaded, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes over whether other engines found it overloaded.
+    pub fn look_around(&mut self) {
+        if let Some(crowd) = &self.crowd {
+            self.overloaded = crowd.overloaded.load(Ordering::Relaxed);
+        }
+    }
+
+    /// A connection came.
+    pub fn note_coming(&mut self) {
+        self.inactive += 1;
+        if let Some(crowd) = &self.crowd {
+            crowd.come(1);
+        }
+    }
+
+    /// A connection went, which was counted as inactive or not.
+    pub fn note_going(&mut self, inactive: bool) {
+        let count = if inactive { &mut self.inactive } else { &mut self.active };
+        if *count == 0 {
+            return;
+        }
+        *count -= 1;
+        if let Some(crowd) = &self.crowd {
+            crowd.go();
+        }
+    }
+
+    /// Counts its connections together with other engines from now on.
+    pub fn join(&mut self, crowd: Arc<Crowd>) {
+        if self.crowd.is_none() {
+            crowd.come(self.active.saturating_add(self.inactive));
+            self.crowd = Some(crowd);
+        }
+        self.judge();
     }
 
     /// The load that lc, wlc, lblc, lblcr and twos compare: an active connection weighs 256 inactive ones.

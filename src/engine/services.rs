@@ -7,6 +7,7 @@ mod invariants;
 mod trash;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::base::hash::FixedHash;
 use crate::base::{Address, DestinationId, Family, Port, Protocol, ServiceId, Tick};
@@ -15,7 +16,7 @@ use crate::table::{DestinationKey, ForwardingMethod, ServiceConfig, ServiceFlags
 use super::conn::Budget;
 use super::masqueraded::{Helped, Masqueraded};
 use super::sched::{Pool, Scheduler};
-use super::server::{Destinations, ServerList, Tally, Told};
+use super::server::{Crowd, Destinations, ServerList, Tally, Told};
 use super::tunnel_ends::TunnelEnds;
 use change::Leaving;
 use trash::Trash;
@@ -106,6 +107,8 @@ pub struct Services {
     told: Told,
     seed: u64,
     order_key: u8,
+    /// Some destinations count their connections together with other engines.
+    crowded: bool,
 }
 
 impl Services {
@@ -327,6 +330,15 @@ impl Services {
         self.destinations.iter().any(|(_, d)| d.available && self.get(d.service).is_some_and(|s| s.family != d.family))
     }
 
+    /// Has a destination's connections counted together with those that other engines have with it.
+    pub fn join_crowd(&mut self, service: &ServiceKey, key: &DestinationKey, crowd: Arc<Crowd>) {
+        let id = self.by_key(service).and_then(|id| self.destination(id, key));
+        if let Some(destination) = id.and_then(|id| self.destinations.get_mut(id)) {
+            destination.join(crowd);
+            self.crowded = true;
+        }
+    }
+
     /// Lets a scheduler choose. Called with every split borrow it needs.
     pub fn schedule(
         &mut self,
@@ -337,6 +349,16 @@ impl Services {
     ) -> Option<DestinationId> {
         let service = self.slots.get_mut(service.index())?.as_mut()?;
         let flags = service.flags;
+        if self.crowded {
+            for &id in service.by_key.values() {
+                // Whoever is looked at more closely is reckoned anew.
+                if self.destinations.get(id).is_some_and(|destination| destination.crowd.is_some())
+                    && let Some(destination) = self.destinations.get_mut(id)
+                {
+                    destination.look_around();
+                }
+            }
+        }
         let mut pool = Pool { destinations: &mut self.destinations, list: &service.servers };
         service.scheduler.as_mut()?.pick(now, request, flags, settings, &mut pool)
     }

@@ -15,6 +15,8 @@ mod anything;
 #[cfg(test)]
 mod counters;
 #[cfg(test)]
+mod crowds;
+#[cfg(test)]
 mod defences;
 #[cfg(test)]
 mod found;

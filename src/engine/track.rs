@@ -185,42 +185,20 @@ pub(super) fn bind(destination: &mut Destination, connection: &mut Connection) {
     if connection.is_template() {
         destination.persistent += 1;
     } else {
-        destination.inactive += 1;
+        destination.note_coming();
     }
-    judge(destination);
-}
-
-/// Decides anew whether a destination counts as overloaded: after each connection that comes or
-/// goes, and after each edit. Between the thresholds it stays as it was.
-pub(super) fn judge(destination: &mut Destination) {
-    let connections = u64::from(destination.active) + u64::from(destination.inactive);
-    let (upper, lower) = (u64::from(destination.upper_threshold), u64::from(destination.lower_threshold));
-    if upper != 0 && connections >= upper {
-        destination.overloaded = true;
-        return;
-    }
-    let has_room = match (lower, upper) {
-        (0, 0) => true,
-        (0, upper) => connections * 4 < upper * 3,
-        (lower, _) => connections < lower,
-    };
-    if has_room {
-        destination.overloaded = false;
-    }
+    destination.judge();
 }
 
 fn unbind(services: &mut Services, connection: &Connection) {
     let Some(destination) = connection.destination.and_then(|id| services.destinations.get_mut(id)) else { return };
     destination.references = destination.references.saturating_sub(1);
-    let count = if connection.is_template() {
-        &mut destination.persistent
-    } else if connection.flags.has(ConnFlags::INACTIVE) {
-        &mut destination.inactive
+    if connection.is_template() {
+        destination.persistent = destination.persistent.saturating_sub(1);
     } else {
-        &mut destination.active
-    };
-    *count = count.saturating_sub(1);
-    judge(destination);
+        destination.note_going(connection.flags.has(ConnFlags::INACTIVE));
+    }
+    destination.judge();
 }
 
 /// The timeout of a connection that is followed no further than its protocol's default.

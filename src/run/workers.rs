@@ -1,9 +1,10 @@
 //! The worker threads, as the director reaches them.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,13 +13,14 @@ use nix::unistd::{Pid, getpid, getsid};
 
 use crate::base::{LinkId, Port, Tick};
 use crate::control::director::Fleet;
+use crate::engine::server::Crowd;
 use crate::engine::sync::Ignored;
 use crate::engine::{Config, Engine};
 use crate::host::{prefer_huge_pages, set_nice};
 use crate::port::af_packet::fanout::FlowHash;
 use crate::port::{GroupNumbers, PortError};
 use crate::sync::{Interface, Receiver, Sender};
-use crate::table::{Change, DaemonConfig, DaemonRole, Errno};
+use crate::table::{Change, DaemonConfig, DaemonRole, DestinationKey, Errno, ServiceKey};
 use crate::worker::handover::Handover;
 use crate::worker::question::{Finding, Question};
 use crate::worker::{Clock, Mailbox, Message, Report, Way, Worker};
@@ -28,6 +30,8 @@ use super::permit::Permission;
 
 /// Changes that are handed over together, where so many come at once.
 const CHANGES_AT_ONCE: usize = 64;
+/// Destinations with thresholds that are kept in mind before it is looked which are gone.
+const FEWEST_CROWDS: usize = 1024;
 /// How long a worker may take to answer: it does so between two batches of frames.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -57,6 +61,9 @@ pub struct Workers {
     heard: Arc<ListenerCounts>,
     /// Changes that are to be handed over.
     changes: Vec<Change>,
+    /// What workers share of destinations with thresholds, and how many there are before they are looked through.
+    crowds: HashMap<(ServiceKey, DestinationKey), Weak<Crowd>>,
+    most_crowds: usize,
     /// Workers were told something since they last confirmed what they had been told.
     unconfirmed: Cell<bool>,
 }
@@ -77,6 +84,8 @@ impl Workers {
             listener: None,
             heard: Arc::default(),
             changes: Vec::new(),
+            crowds: HashMap::new(),
+            most_crowds: FEWEST_CROWDS,
             unconfirmed: Cell::new(false),
         };
         // The table's limit holds for all workers together.
@@ -211,6 +220,31 @@ impl Workers {
 }
 
 impl Workers {
+    /// Has several workers count the connections of a destination together, where a change gave it thresholds.
+    fn gather(&mut self, change: &Change) {
+        let (Change::AddDestination { service, key, config } | Change::EditDestination { service, key, config }) =
+            change
+        else {
+            return;
+        };
+        if self.count() == 1 || config.upper_threshold == 0 {
+            return;
+        }
+        // The destination has to be there.
+        self.wake();
+        if self.crowds.len() >= self.most_crowds {
+            // Some are of destinations that no worker has any more.
+            self.crowds.retain(|_, crowd| crowd.strong_count() > 0);
+            self.most_crowds = (2 * self.crowds.len()).max(FEWEST_CROWDS);
+        }
+        // One that was deleted and comes back still has connections with some of them.
+        let known = self.crowds.entry((*service, *key)).or_default();
+        let crowd = known.upgrade().unwrap_or_default();
+        *known = Arc::downgrade(&crowd);
+        let (service, destination) = (*service, *key);
+        self.tell(|| Message::Crowd { service, destination, crowd: crowd.clone() });
+    }
+
     fn open_sockets(&mut self, model: &Engine, config: &DaemonConfig, ports: u32) -> io::Result<()> {
         let interface = Interface::find(&config.interface)?;
         let buffer = usize::try_from(model.settings().sync_sock_size).unwrap_or(0);
@@ -300,6 +334,7 @@ impl Fleet for Workers {
         if self.changes.len() >= CHANGES_AT_ONCE {
             self.wake();
         }
+        self.gather(change);
     }
 
     fn wake(&mut self) {

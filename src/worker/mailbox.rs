@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use mio::Waker;
 
 use crate::base::LinkId;
+use crate::engine::server::Crowd;
 use crate::engine::sync::Share;
 use crate::host::neighbour::{Learned, NeighbourEvent};
 use crate::host::responder::Owned;
@@ -15,7 +16,7 @@ use crate::port::af_packet::fanout::Steering;
 use crate::port::af_packet::program::Program;
 use crate::port::{GroupNumbers, PacketOptions, PortError, Queueing, TunOptions, XdpOptions};
 use crate::sync::Sender;
-use crate::table::{Change, Network};
+use crate::table::{Change, DestinationKey, Network, ServiceKey};
 use crate::wire::sync::{Entry, Recognised};
 
 use super::question::{Finding, Question};
@@ -64,6 +65,12 @@ pub enum Message {
     },
     /// How the clients are shared among several workers, from now on.
     Share(Arc<Steering>),
+    /// Count a destination's connections together with the other workers, whose thresholds are for all.
+    Crowd {
+        service: ServiceKey,
+        destination: DestinationKey,
+        crowd: Arc<Crowd>,
+    },
     /// Have super-frames leave a link whole also where they are in tunnels, if that can be.
     CarryTunnels {
         link: LinkId,

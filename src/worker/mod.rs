@@ -1,7 +1,9 @@
 //! One pinned single-threaded event loop a core.
 //!
 //! A worker owns an engine, the ports it serves, and what it knows of next hops. Control reaches
-//! it through its [`Mailbox`] alone; nothing is shared that two threads write.
+//! it through its [`Mailbox`] alone. Several workers share two things that more than one thread writes: the queues by
+//! which strays are handed over ([`handover`]), and the number of connections of destinations that have thresholds
+//! ([`Crowd`](crate::engine::server::Crowd)). No packet of a known connection waits for either.
 
 mod clock;
 mod copied;

@@ -489,6 +489,7 @@ fn blank(key: DestinationKey) -> Destination {
         lower_threshold: 0,
         available: false,
         overloaded: false,
+        crowd: None,
         active: 0,
         inactive: 0,
         persistent: 0,

@@ -49,6 +49,7 @@ impl Fixture {
             lower_threshold: 0,
             available: true,
             overloaded: false,
+            crowd: None,
             active: 0,
             inactive: 0,
             persistent: 0,

@@ -251,6 +251,7 @@ impl Services {
                     lower_threshold: 0,
                     available: true,
                     overloaded: false,
+                    crowd: None,
                     active: 0,
                     inactive: 0,
                     persistent: 0,
@@ -409,7 +410,7 @@ fn configure(destination: &mut Destination, config: &DestinationConfig, taken: T
     }
     destination.upper_threshold = config.upper_threshold;
     destination.lower_threshold = config.lower_threshold;
-    crate::engine::track::judge(destination);
+    destination.judge();
 }
 
 /// Whether a new destination may have this address.

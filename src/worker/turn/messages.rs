@@ -86,6 +86,7 @@ impl Worker {
                     sharing.set_steering(steering);
                 }
             }
+            Message::Crowd { service, destination, crowd } => self.engine.join_crowd(&service, &destination, crowd),
             Message::CarryTunnels { link, outcome } => {
                 let carried = self.ports.carry_tunnels(link);
                 if carried.is_ok() {
