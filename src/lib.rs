@@ -31,7 +31,8 @@
 //!
 //! - [`base`] ◄ [`wire`] ◄ [`engine`], and [`base`] ◄ [`table`] ◄ [`engine`]: the pure core. It is
 //!   handed frames, the time and a seed, and has no clock, socket, file, thread or log. The same
-//!   calls give the same results, which is what makes a recorded kernel replay byte for byte.
+//!   calls give the same results, which is what makes a recorded kernel replay byte for byte. (Several workers' engines share the
+//!   counts of destinations with thresholds; a single engine shares nothing.)
 //! - [`wire`] ◄ [`port`]: where frames come from and go to. [`engine`], [`port`] and the pure
 //!   machines of [`host`] (neighbours, responder) ◄ [`worker`].
 //! - [`table`] ◄ [`sync`] ◄ [`worker`], [`run`]: the multicast sockets by which directors tell each
