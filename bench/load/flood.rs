@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::count::process_cpu;
 use super::frames::Shape;
-use super::socket::{BATCH, FloodSocket};
+use super::socket::{BATCH, FloodSocket, Way};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Frames a second; without it, as fast as it goes
     #[arg(long)]
     rate: Option<f64>,
+    /// What they leave by; without it, the first of these that can be had
+    #[arg(long)]
+    by: Option<Way>,
 }
 
 /// Sends, and says how many frames left in how many seconds, for how many nanoseconds of CPU.
@@ -64,7 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
     }
     let (bytes, size) = shape.build();
     let slices: Vec<IoSlice<'_>> = bytes.chunks_exact(size).map(IoSlice::new).collect();
-    let socket = FloodSocket::open(&arguments.interface)?;
+    let mut socket = FloodSocket::open(&arguments.interface, arguments.by)?;
     let most = arguments.packets.unwrap_or(u64::MAX);
     let length = Duration::from_secs_f64(arguments.seconds);
     let (start, cpu_before) = (Instant::now(), process_cpu("self").unwrap_or(0));
@@ -96,7 +99,8 @@ pub fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
             Err(error) => return Err(error.into()),
         }
     }
+    sent -= socket.left_behind()?;
     let seconds = start.elapsed().as_secs_f64();
     let cpu = process_cpu("self").unwrap_or(0).saturating_sub(cpu_before);
-    Ok(json!({ "sent": sent, "refused": refused, "seconds": seconds, "cpu_ns": cpu }).to_string())
+    Ok(json!({ "by": socket.name(), "sent": sent, "refused": refused, "seconds": seconds, "cpu_ns": cpu }).to_string())
 }

@@ -1,26 +1,98 @@
-//! The packet socket that the flood leaves by: past the queueing discipline, many frames a call.
+//! What the flood leaves by, past the queueing discipline and many frames a call: AF_XDP where it can be had, else a
+//! packet socket. AF_XDP takes less of the core that the flood shares with the director's input.
 
 use std::ffi::CString;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 
+use clap::ValueEnum;
 use socket2::{Domain, Socket, Type};
+use ulvs::port::XdpSender;
+use ulvs::wire::offload::Completion;
 
 /// Frames of one system call.
 pub const BATCH: usize = 64;
+/// Frames that AF_XDP has room for: several calls' worth.
+const CHUNKS: u32 = 256;
 
-pub struct FloodSocket(Socket);
+/// What frames leave by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// An AF_XDP socket; needs CAP_NET_RAW, and half a megabyte of memory that may be locked.
+    Xdp,
+    /// A packet socket; needs CAP_NET_RAW.
+    Packet,
+}
+
+/// A socket that only sends.
+pub enum FloodSocket {
+    Xdp(Box<XdpSender>),
+    Packet(PacketSocket),
+}
 
 impl FloodSocket {
-    /// A socket that only sends, by the interface called `name`. Needs CAP_NET_RAW.
-    pub fn open(name: &str) -> io::Result<FloodSocket> {
+    /// One for the interface called `name`: of that kind, or else of the first that can be had.
+    pub fn open(name: &str, way: Option<Way>) -> io::Result<FloodSocket> {
         let c_name = CString::new(name)?;
         // SAFETY: `c_name` is a string that lives through the call, which only reads it.
         let index = unsafe { libc::if_nametoindex(c_name.as_ptr()) };
         if index == 0 {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("no interface {name}")));
         }
+        let packet = || PacketSocket::open(index).map(FloodSocket::Packet);
+        let xdp = || XdpSender::open(index, 0, CHUNKS).map(|sender| FloodSocket::Xdp(Box::new(sender)));
+        match way {
+            Some(Way::Packet) => packet(),
+            Some(Way::Xdp) => xdp().map_err(|(step, error)| {
+                io::Error::new(error.kind(), format!("AF_XDP on {name}: {step}: {error}; --by packet needs none"))
+            }),
+            None => xdp().or_else(|_| packet()),
+        }
+    }
+
+    /// What it is, in words.
+    pub fn name(&self) -> &'static str {
+        match self {
+            FloodSocket::Xdp(_) => "AF_XDP",
+            FloodSocket::Packet(_) => "packet socket",
+        }
+    }
+
+    /// Takes the first of `frames`, up to [`BATCH`], and says how many. ENOBUFS says that there is no room now.
+    pub fn send(&mut self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
+        let sender = match self {
+            FloodSocket::Packet(socket) => return socket.send(frames),
+            FloodSocket::Xdp(sender) => sender,
+        };
+        let mut pushed = 0;
+        for frame in frames.iter().take(BATCH) {
+            if !sender.push(frame, Completion::Complete) {
+                break;
+            }
+            pushed += 1;
+        }
+        sender.flush().1?;
+        if pushed == 0 { Err(io::Error::from_raw_os_error(libc::ENOBUFS)) } else { Ok(pushed) }
+    }
+
+    /// Frames taken by [`FloodSocket::send`] that never left. To be asked at the end.
+    pub fn left_behind(&mut self) -> io::Result<u64> {
+        match self {
+            FloodSocket::Packet(_) => Ok(0),
+            FloodSocket::Xdp(sender) => {
+                sender.flush().1?;
+                Ok(sender.pending().into())
+            }
+        }
+    }
+}
+
+/// A packet socket that only sends.
+pub struct PacketSocket(Socket);
+
+impl PacketSocket {
+    fn open(index: u32) -> io::Result<PacketSocket> {
         // Protocol 0: it receives nothing.
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         let value: libc::c_int = 1;
@@ -52,11 +124,10 @@ impl FloodSocket {
         if outcome != 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(FloodSocket(socket))
+        Ok(PacketSocket(socket))
     }
 
-    /// Sends the first of `frames`, up to [`BATCH`], and says how many went.
-    pub fn send(&self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn send(&self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH];
         let count = frames.len().min(BATCH);
         for (message, frame) in messages.iter_mut().zip(frames) {

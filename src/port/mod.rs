@@ -82,4 +82,6 @@ pub use envelope::{Held, packet_offload};
 pub use error::PortError;
 pub use event::PortEvent;
 pub use ports::{Port, Ports};
+pub use sys::xdp::Step as XdpStep;
+pub use sys::xdp::send::{Taken, XdpSender};
 pub use tun::TunOptions;

@@ -151,12 +151,20 @@ pub struct XdpSocket {
     finishes: bool,
 }
 
-/// Which step of setting a socket up failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which step of setting an AF_XDP socket up failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Step {
+    /// Socket(2) itself: no such address family, or no CAP_NET_RAW.
+    #[error("opening the socket failed")]
     Socket,
+    /// The memory that frames lie in, which is locked.
+    #[error("registering the memory for frames failed")]
     Memory,
+    /// The rings of descriptors.
+    #[error("making the rings failed")]
     Rings,
+    /// The link's queue: there is none of that number, or another socket has it.
+    #[error("binding to the queue failed")]
     Bind,
 }
 
