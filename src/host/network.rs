@@ -82,7 +82,7 @@ pub struct View {
 /// What happened since the last look.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// A link, address or route changed: [`Watcher::read`] again.
+    /// A link, address or route changed, or a setting of links (forwarding, reverse path filter): [`Watcher::read`] again.
     pub network: bool,
     /// What the kernel learned or forgot, oldest first.
     pub neighbours: Vec<NeighbourEvent>,
@@ -110,6 +110,8 @@ impl Watcher {
             libc::RTNLGRP_IPV6_IFADDR,
             libc::RTNLGRP_IPV6_ROUTE,
             libc::RTNLGRP_TC,
+            libc::RTNLGRP_IPV4_NETCONF,
+            libc::RTNLGRP_IPV6_NETCONF,
             libc::RTNLGRP_IPV4_RULE,
             libc::RTNLGRP_IPV6_RULE,
         ];
@@ -168,6 +170,10 @@ impl Watcher {
                 Received::Lost => changes.lost = true,
                 Received::Messages(messages) => {
                     for message in messages.filter(|_| !changes.lost) {
+                        if message.kind == libc::RTM_NEWNETCONF {
+                            changes.network = true;
+                            continue;
+                        }
                         match message.route().and_then(decode::notification) {
                             Some(decode::Notification::Network) => changes.network = true,
                             Some(decode::Notification::Neighbour(entry)) => {

@@ -109,6 +109,9 @@ pub struct TunWay {
     side: Side,
     /// The device's interface index.
     index: u32,
+    device: String,
+    /// What was last written to the device's `rp_filter`.
+    filter: Option<&'static str>,
     vips: HashSet<Prefix>,
     steering: BTreeSet<Steering>,
 }
@@ -143,9 +146,17 @@ impl TunWay {
             .find(|link| super::network::name_of(link) == Some(device))
             .map(|link| link.header.index)
             .ok_or_else(|| TunWayError::NoDevice(device.to_owned()))?;
-        let mut way = TunWay { connection, side, index, vips: HashSet::new(), steering: BTreeSet::new() };
+        let mut way = TunWay {
+            connection,
+            side,
+            index,
+            device: device.to_owned(),
+            filter: None,
+            vips: HashSet::new(),
+            steering: BTreeSet::new(),
+        };
         way.bring_up(device)?;
-        way.pass_reverse_path_filter(device)?;
+        way.pass_reverse_path_filter()?;
         for family in FAMILIES {
             match way.lay_out(family, device) {
                 // This kernel has no IPv6, so there is nothing to lead.
@@ -157,11 +168,12 @@ impl TunWay {
     }
 
     /// Leads packets to `vips` and replies of `real_servers` into the device from now on, and
-    /// nothing else.
+    /// nothing else. It is to be called, too, after the general reverse path filter was changed.
     ///
     /// # Errors
     /// Where the kernel refuses; what was done until then stays and is known.
     pub fn update(&mut self, vips: &HashSet<Prefix>, real_servers: &BTreeSet<Endpoint>) -> Result<(), TunWayError> {
+        self.loosen_filter()?;
         let steering = steering(real_servers, self.side);
         let new_steering: Vec<Steering> = steering.difference(&self.steering).copied().collect();
         let old_steering: Vec<Steering> = self.steering.difference(&steering).copied().collect();
@@ -216,20 +228,36 @@ impl TunWay {
     }
 
     /// Lets in what the director forwards: its sources do not route back into the device, and the
-    /// kernel's filter would drop it. The loosest of the device's setting and the general one
-    /// counts, and even that wants an address on the device: [`DUMMY_ADDRESS`].
-    fn pass_reverse_path_filter(&mut self, device: &str) -> Result<(), TunWayError> {
+    /// kernel's filter would drop it.
+    ///
+    /// The director also tells of errors in this host's own name, and what it sends is not asked for
+    /// its source by anybody else: with `accept_local` the kernel saves itself that look-up, if
+    /// nothing is filtered at all.
+    fn pass_reverse_path_filter(&mut self) -> Result<(), TunWayError> {
         let address = RouteNetlinkMessage::NewAddress(self.dummy_address());
+        let device = self.device.clone();
         self.change(address, NLM_F_CREATE | NLM_F_REPLACE, || format!("give {device} an address"))?;
-        let set = |name: &str, value: &str| {
-            let setting = format!("/proc/sys/net/ipv4/conf/{device}/{name}");
-            fs::write(&setting, value).map_err(|error| kernel(format!("write {setting}"), error.into()))
-        };
-        if self.side == Side::Host {
-            // The director tells a local server of errors in this host's own name.
-            set("accept_local", "1")?;
+        self.set("accept_local", "1")?;
+        self.loosen_filter()
+    }
+
+    /// Switches the filter off for packets in transit where the general setting is off, too, as the larger of the two
+    /// counts. Else "loose" has to do, which overrides the strict one and wants an address on the device:
+    /// [`DUMMY_ADDRESS`].
+    fn loosen_filter(&mut self) -> Result<(), TunWayError> {
+        let general = || fs::read_to_string("/proc/sys/net/ipv4/conf/all/rp_filter");
+        let off = self.side == Side::Transit && general().is_ok_and(|value| value.trim() == "0");
+        let wanted = if off { "0" } else { "2" };
+        if self.filter != Some(wanted) {
+            self.set("rp_filter", wanted)?;
+            self.filter = Some(wanted);
         }
-        set("rp_filter", "2")
+        Ok(())
+    }
+
+    fn set(&self, name: &str, value: &str) -> Result<(), TunWayError> {
+        let setting = format!("/proc/sys/net/ipv4/conf/{}/{name}", self.device);
+        fs::write(&setting, value).map_err(|error| kernel(format!("write {setting}"), error.into()))
     }
 
     fn dummy_address(&self) -> AddressMessage {

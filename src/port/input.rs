@@ -64,7 +64,8 @@ impl Input {
         match self {
             Input::Packet(input) => input.peek(index, link),
             Input::Xdp(input) => input.peek(index, link),
-            Input::Tun(_) | Input::Memory(_) => None,
+            Input::Tun(input) => input.frame(index, link).ok(),
+            Input::Memory(_) => None,
         }
     }
 

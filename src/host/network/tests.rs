@@ -170,6 +170,27 @@ fn a_queueing_discipline_is_noticed() {
 }
 
 #[test]
+fn settings_that_decide_what_the_kernel_does_with_packets_are_noticed() {
+    let Some([here, there]) = namespaces() else { return };
+    here.wire("left", &there, "peer0");
+    let watcher = watcher(&here);
+    watcher.lock().unwrap().drain().unwrap();
+    for (setting, value) in
+        [("ipv4.conf.all.rp_filter", "1"), ("ipv4.ip_forward", "1"), ("ipv6.conf.all.forwarding", "1")]
+    {
+        assert!(!watcher.lock().unwrap().drain().unwrap().network);
+        here.sysctl(&format!("net.{setting}"), value);
+        let mut told = false;
+        eventually(setting, || {
+            told |= watcher.lock().unwrap().drain().unwrap().network;
+            told
+        });
+        // What else the kernel tells of the same change has come by now: it tells while the setting is written.
+        watcher.lock().unwrap().drain().unwrap();
+    }
+}
+
+#[test]
 fn named_links_are_served_and_missing_ones_named() {
     let Some([here, there]) = namespaces() else { return };
     here.wire("left", &there, "peer0");

@@ -34,6 +34,14 @@ fn open(director: &Namespace) -> TunWay {
     director.run(|| TunWay::open("ulvs0", Side::Transit).unwrap())
 }
 
+/// Has `way` lead these into the device; its settings are those of the thread's namespace.
+fn update(director: &Namespace, mut way: TunWay, vips: HashSet<Prefix>, real_servers: BTreeSet<Endpoint>) -> TunWay {
+    director.run(move || {
+        way.update(&vips, &real_servers).unwrap();
+        way
+    })
+}
+
 fn endpoint(address: &str, protocol: Protocol, port: u16) -> Endpoint {
     Endpoint { address: address.parse().unwrap(), protocol, port: Port(port) }
 }
@@ -59,7 +67,7 @@ fn state(director: &Namespace) -> String {
 #[test]
 fn requests_and_replies_are_led_into_the_device_and_the_rest_is_not() {
     let Some([director, _peer]) = director() else { return };
-    let mut way = open(&director);
+    let way = open(&director);
     let vips: HashSet<Prefix> =
         ["10.9.9.9", "10.8.0.0/16", "fd09::9"].iter().map(|text| text.parse().unwrap()).collect();
     let real_servers = [
@@ -68,7 +76,7 @@ fn requests_and_replies_are_led_into_the_device_and_the_rest_is_not() {
         endpoint("fd0b::2", Protocol::TCP, 80),
     ]
     .into();
-    way.update(&vips, &real_servers).unwrap();
+    let way = update(&director, way, vips, real_servers);
     let from = |source: &str, rest: &str| format!("10.0.0.2 from {source} iif back {rest}");
     let rows = [
         ("10.9.9.9".to_owned(), "ulvs0"),
@@ -95,7 +103,7 @@ fn requests_and_replies_are_led_into_the_device_and_the_rest_is_not() {
     }
 
     let fewer = [endpoint("172.16.0.2", Protocol::TCP, 81)].into();
-    way.update(&["10.9.9.9".parse().unwrap()].into(), &fewer).unwrap();
+    let way = update(&director, way, ["10.9.9.9".parse().unwrap()].into(), fewer);
     assert_eq!(device(&director, &from("172.16.0.2", "ipproto tcp sport 81 dport 4000")), "ulvs0");
     assert_eq!(device(&director, &from("172.16.0.2", "ipproto tcp sport 80 dport 4000")), "front");
     assert_eq!(device(&director, &from("172.16.0.3", "ipproto udp sport 5 dport 4000")), "front");
@@ -116,9 +124,10 @@ fn what_a_killed_director_left_is_cleared_and_others_rules_stay() {
         director.ip(command);
     }
     let before = state(&director);
-    let mut killed = open(&director);
+    let killed = open(&director);
     let real_servers = [endpoint("172.16.0.2", Protocol::TCP, 80), endpoint("fd0b::2", Protocol::TCP, 80)].into();
-    killed.update(&["10.9.9.9".parse().unwrap(), "fd09::9".parse().unwrap()].into(), &real_servers).unwrap();
+    let vips = ["10.9.9.9".parse().unwrap(), "fd09::9".parse().unwrap()].into();
+    let killed = update(&director, killed, vips, real_servers);
     assert_eq!(device(&director, "10.9.9.9"), "ulvs0");
     std::mem::forget(killed);
     let way = open(&director);
@@ -179,4 +188,17 @@ fn what_a_local_server_answers_is_led_into_the_device_and_its_echo_replies_are_n
     assert!(!director.ip("rule").contains("11801"));
     director.ip("addr del 192.0.0.8/32 dev ulvs0");
     assert_eq!(state(&director), before);
+}
+
+#[test]
+fn the_reverse_path_filter_is_off_on_the_device_for_as_long_as_it_is_off_in_general() {
+    let Some([director, _peer]) = director() else { return };
+    let setting = |name: &str| director.try_command("sysctl", &format!("-n net.ipv4.conf.ulvs0.{name}")).unwrap();
+    let mut way = open(&director);
+    assert_eq!([setting("rp_filter"), setting("accept_local")].map(|value| value.trim().to_owned()), ["2", "1"]);
+    for (general, expected) in [("0", "0"), ("1", "2"), ("0", "0"), ("2", "2")] {
+        director.sysctl("net.ipv4.conf.all.rp_filter", general);
+        way = update(&director, way, HashSet::new(), BTreeSet::new());
+        assert_eq!(setting("rp_filter").trim(), expected, "in general {general}");
+    }
 }
