@@ -185,7 +185,7 @@ impl Ear {
                     continue;
                 }
             };
-            let owner = steering.map_or(0, |hash| hash.worker_of(entry.family, entry.client, entry.client_port));
+            let owner = steering.map_or(0, |hash| hash.worker_of(entry.family, entry.client));
             let for_all = crate::engine::sync::is_template(&entry);
             for (number, worker) in self.workers.iter_mut().enumerate() {
                 let share = if number == owner { Share::Own } else { Share::Foreign };

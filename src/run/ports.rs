@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::LinkId;
 use crate::host::network::View;
 use crate::host::posture::Forwarding;
-use crate::port::af_packet::fanout::{ClientNetwork, FlowHash, FlowKey, Role as LinkRole, Steering};
+use crate::port::af_packet::fanout::{ClientNetwork, FlowHash, Role as LinkRole, Steering};
 use crate::port::af_packet::filter::{LinkFilter, solicited_node};
 use crate::port::af_packet::program::Program;
 use crate::port::{Fanout, FanoutGroup, PacketOptions, Queueing, Reception, Selection};
@@ -47,12 +47,7 @@ impl LinkPorts {
             open: BTreeSet::new(),
             refused: BTreeSet::new(),
             watched: true,
-            steering: several.map(|workers| FlowHash {
-                workers,
-                key: FlowKey::Address,
-                network: ClientNetwork::HOST,
-                seed: seed as u32,
-            }),
+            steering: several.map(|workers| FlowHash { workers, network: ClientNetwork::HOST, seed: seed as u32 }),
             xdp: XdpPorts::new(options),
             tunnels: Tunnels::default(),
             masqueraded: BTreeSet::new(),

@@ -1,7 +1,7 @@
 //! Which worker a packet belongs to, as a function here and as a program in the kernel.
 //!
 //! What both directions of a flow share, also behind NAT, is the client; so a worker is found by
-//! the client's address and port. Which end of a packet is the client follows from the link it came
+//! the client's address, and all flows of a client meet, as persistence, FTP and fragments need it. Which end of a packet is the client follows from the link it came
 //! by ([`Role`]) or, where clients and servers share a link, from its destination: a packet to a
 //! virtual address comes from a client, any other goes to one.
 //!
@@ -13,10 +13,8 @@
 //!
 //! | packet | its worker |
 //! |---|---|
-//! | TCP, UDP, SCTP | that of the client's address and port |
-//! | an ICMP error | that of the packet it quotes, whose ends are the other way round |
-//! | any fragment | that of the client's address: ports are in the first fragment only |
-//! | another protocol, IPv6 extension headers | that of the client's address |
+//! | an ICMP error | that of the client of the packet it quotes, whose ends are the other way round |
+//! | any other, and any fragment | that of the client's address |
 //! | what is too short to tell | worker 0 |
 //!
 //! The kernel runs the program with offset 0 at the IP header, not at Ethernet as for a filter;
@@ -25,7 +23,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::base::{Address, Family, Port, Prefix, Protocol};
+use crate::base::{Address, Family, Prefix, Protocol};
 use crate::wire::EtherType;
 
 use super::filter::{ANCILLARY, NEIGHBOUR_DISCOVERY};
@@ -35,15 +33,6 @@ use super::program::{Assembler, Label, Operation, Program, ProgramTooLong, Targe
 /// How many prefixes of virtual addresses are certain to fit into a program, whatever they are;
 /// of neighbouring ones, or of IPv4, fit more.
 pub const CERTAIN_PREFIXES: usize = 200;
-
-/// Which part of the client keeps a flow together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlowKey {
-    /// Its address alone: all flows of a client meet at one worker, as persistence and FTP need it.
-    Address,
-    /// Its address and port.
-    AddressAndPort,
-}
 
 /// Who is at the other end of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +80,6 @@ impl ClientNetwork {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowHash {
     pub workers: NonZeroU32,
-    pub key: FlowKey,
     pub network: ClientNetwork,
     /// Unknown outside, so that nobody can choose flows that all meet at one worker.
     pub seed: u32,
@@ -105,9 +93,9 @@ const SPREAD_SHIFT: u32 = 13;
 const FINAL_SHIFT: u32 = 16;
 
 impl FlowHash {
-    /// The worker that the flows of this client belong to; port 0 where the protocol has none.
+    /// The worker that the flows of this client belong to.
     #[inline]
-    pub fn worker_of(&self, family: Family, client: Address, port: Port) -> usize {
+    pub fn worker_of(&self, family: Family, client: Address) -> usize {
         let words = client.words();
         let words = match family {
             Family::V4 => &words[..1],
@@ -117,11 +105,7 @@ impl FlowHash {
             let hash = (hash ^ (word & mask)).wrapping_mul(MIX);
             hash ^ hash >> MIX_SHIFT
         });
-        let port = match self.key {
-            FlowKey::Address => 0,
-            FlowKey::AddressAndPort => u32::from(port.0),
-        };
-        let spread = (mixed ^ port).wrapping_mul(SPREAD);
+        let spread = mixed.wrapping_mul(SPREAD);
         let last = (spread ^ spread >> SPREAD_SHIFT).wrapping_mul(FINAL);
         ((last ^ last >> FINAL_SHIFT) % self.workers) as usize
     }
@@ -148,7 +132,7 @@ impl Steering {
     /// virtual addresses.
     #[inline]
     pub fn worker_of_packet(&self, packet: &[u8]) -> usize {
-        self.client_of(packet).map_or(0, |(family, client, port)| self.hash.worker_of(family, client, port))
+        self.client_of(packet).map_or(0, |(family, client)| self.hash.worker_of(family, client))
     }
 
     /// The program for [`Fanout::program`](super::Fanout::program). Where there are too many virtual addresses for one,
@@ -162,63 +146,38 @@ impl Steering {
     }
 
     /// The client of a packet; `None` where the packet belongs to no flow or is too short.
-    fn client_of(&self, packet: &[u8]) -> Option<(Family, Address, Port)> {
+    fn client_of(&self, packet: &[u8]) -> Option<(Family, Address)> {
         match packet.first()? >> 4 {
-            4 => self.client_of_v4(packet).map(|(client, port)| (Family::V4, client, port)),
-            6 => self.client_of_v6(packet).map(|(client, port)| (Family::V6, client, port)),
+            4 => self.client_of_v4(packet).map(|client| (Family::V4, client)),
+            6 => self.client_of_v6(packet).map(|client| (Family::V6, client)),
             _ => None,
         }
     }
 
-    fn client_of_v4(&self, packet: &[u8]) -> Option<(Address, Port)> {
+    fn client_of_v4(&self, packet: &[u8]) -> Option<Address> {
         let client = self.client_end(&self.virtual_v4, || Address::read(Family::V4, packet.get(16..)?))?;
-        let protocol = byte(packet, 9)?;
         let fragment = half(packet, 6)? & FRAGMENT != 0;
-        if protocol == Protocol::ICMP.0 && !fragment {
+        if byte(packet, 9)? == Protocol::ICMP.0 && !fragment {
             let message = header_length(packet)?;
             if ICMP_ERRORS.contains(&byte(packet, message)?) {
-                let quoted = packet.get(message + 8..)?;
-                let client = client.other();
-                let address = Address::read(Family::V4, quoted.get(client.address(V4_SOURCE, 4) as usize..)?)?;
-                if self.hash.key == FlowKey::Address
-                    || half(quoted, 6)? & FRAGMENT_OFFSET != 0
-                    || !WITH_PORTS.contains(&byte(quoted, 9)?)
-                {
-                    return Some((address, Port::ANY));
-                }
-                return Some((address, Port(half(quoted, header_length(quoted)? + client.port() as usize)?)));
+                return client.other().read(Family::V4, packet.get(message + 8..)?);
             }
         }
-        let address = Address::read(Family::V4, packet.get(client.address(V4_SOURCE, 4) as usize..)?)?;
-        if self.hash.key == FlowKey::Address || fragment || !WITH_PORTS.contains(&protocol) {
-            return Some((address, Port::ANY));
-        }
-        Some((address, Port(half(packet, header_length(packet)? + client.port() as usize)?)))
+        client.read(Family::V4, packet)
     }
 
-    fn client_of_v6(&self, packet: &[u8]) -> Option<(Address, Port)> {
+    fn client_of_v6(&self, packet: &[u8]) -> Option<Address> {
         let client = self.client_end(&self.virtual_v6, || Address::read(Family::V6, packet.get(24..)?))?;
-        let protocol = byte(packet, 6)?;
-        if protocol == Protocol::ICMPV6.0 {
+        if byte(packet, 6)? == Protocol::ICMPV6.0 {
             let kind = byte(packet, 40)?;
             if NEIGHBOUR_DISCOVERY.contains(&kind) {
                 return None;
             }
             if ICMPV6_ERRORS.contains(&kind) {
-                let quoted = packet.get(48..)?;
-                return self.client_at(quoted, client.other(), byte(quoted, 6)?);
+                return client.other().read(Family::V6, packet.get(48..)?);
             }
         }
-        self.client_at(packet, client, protocol)
-    }
-
-    /// The client of an IPv6 packet whose ends are known.
-    fn client_at(&self, packet: &[u8], client: End, protocol: u8) -> Option<(Address, Port)> {
-        let address = Address::read(Family::V6, packet.get(client.address(V6_SOURCE, 16) as usize..)?)?;
-        if self.hash.key == FlowKey::Address || !WITH_PORTS.contains(&protocol) {
-            return Some((address, Port::ANY));
-        }
-        Some((address, Port(half(packet, 40 + client.port() as usize)?)))
+        client.read(Family::V6, packet)
     }
 
     #[inline]
@@ -232,17 +191,12 @@ impl Steering {
     }
 }
 
-/// Protocols whose header starts with the source and the destination port.
-const WITH_PORTS: [u8; 3] = [Protocol::TCP.0, Protocol::UDP.0, Protocol::SCTP.0];
 /// Messages that quote a packet: unreachable, source quench, time exceeded, parameter problem.
 const ICMP_ERRORS: [u8; 4] = [3, 4, 11, 12];
 /// The same of ICMPv6: unreachable, too big, time exceeded, parameter problem.
 const ICMPV6_ERRORS: [u8; 4] = [1, 2, 3, 4];
 /// More fragments, or an offset.
 const FRAGMENT: u16 = 0x3fff;
-const FRAGMENT_OFFSET: u16 = 0x1fff;
-const V4_SOURCE: u32 = 12;
-const V6_SOURCE: u32 = 8;
 
 /// One of the two ends of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,20 +213,19 @@ impl End {
         }
     }
 
-    /// Where the end's address lies, given where the source's does; they follow each other.
-    fn address(self, source: u32, length: u32) -> u32 {
-        match self {
-            End::Source => source,
-            End::Destination => source + length,
+    /// Where the end's address lies in an IP header.
+    fn address(self, family: Family) -> u32 {
+        match (family, self) {
+            (Family::V4, End::Source) => 12,
+            (Family::V4, End::Destination) => 16,
+            (Family::V6, End::Source) => 8,
+            (Family::V6, End::Destination) => 24,
         }
     }
 
-    /// Where the end's port lies in a transport header.
-    fn port(self) -> u32 {
-        match self {
-            End::Source => 0,
-            End::Destination => 2,
-        }
+    /// The end's address in a packet.
+    fn read(self, family: Family, packet: &[u8]) -> Option<Address> {
+        Address::read(family, packet.get(self.address(family) as usize..)?)
     }
 }
 
@@ -290,9 +243,6 @@ fn header_length(packet: &[u8]) -> Option<usize> {
 
 /// Where offsets from the IP header start.
 const NETWORK: u32 = libc::SKF_NET_OFF as u32;
-/// Memory word that holds the mixed address while the port is read.
-const MIXED: u32 = 0;
-
 impl Steering {
     fn assemble(&self, role: Role) -> Result<Program, ProgramTooLong> {
         let mut assembler = Assembler::default();
@@ -310,10 +260,8 @@ impl Steering {
             self.assemble_v6(assembler, client, finish, none);
         });
 
-        // Here the accumulator holds the port, or 0.
+        // Here the accumulator holds the mixed address.
         assembler.place(finish);
-        assembler.index_stored(MIXED);
-        assembler.apply_index(Operation::Xor);
         for (factor, shift) in [(SPREAD, SPREAD_SHIFT), (FINAL, FINAL_SHIFT)] {
             scramble(&mut assembler, factor, shift);
         }
@@ -335,43 +283,14 @@ impl Steering {
         any_of(assembler, &ICMP_ERRORS, error, plain);
 
         assembler.place(error);
-        let quoted = NETWORK + 8;
-        let other = client.other();
-        assembler.load_indexed(Width::Word, quoted + other.address(V4_SOURCE, 4));
+        assembler.load_indexed(Width::Word, NETWORK + 8 + client.other().address(Family::V4));
         self.mix_first_word(assembler, Family::V4);
-        assembler.store(MIXED);
-        self.port_or_none(assembler, finish, |assembler, without| {
-            // Mixing took the index.
-            assembler.index_header_length(NETWORK);
-            assembler.load_indexed(Width::Half, quoted + 6);
-            assembler.branch(Test::AnyBit, FRAGMENT_OFFSET.into(), Target::To(without), Target::Next);
-            assembler.load_indexed(Width::Byte, quoted + 9);
-            let with = assembler.label();
-            any_of(assembler, &WITH_PORTS, with, without);
-            assembler.place(with);
-            // The index grows by the length of the quoted header.
-            assembler.load_indexed(Width::Byte, quoted);
-            assembler.apply(Operation::And, 0xf);
-            assembler.apply(Operation::ShiftLeft, 2);
-            assembler.apply_index(Operation::Add);
-            assembler.index_accumulator();
-            assembler.load_indexed(Width::Half, quoted + other.port());
-        });
+        assembler.jump(finish);
 
         assembler.place(plain);
-        assembler.load(Width::Word, NETWORK + client.address(V4_SOURCE, 4));
+        assembler.load(Width::Word, NETWORK + client.address(Family::V4));
         self.mix_first_word(assembler, Family::V4);
-        assembler.store(MIXED);
-        self.port_or_none(assembler, finish, |assembler, without| {
-            assembler.load(Width::Half, NETWORK + 6);
-            assembler.branch(Test::AnyBit, FRAGMENT.into(), Target::To(without), Target::Next);
-            assembler.load(Width::Byte, NETWORK + 9);
-            let with = assembler.label();
-            any_of(assembler, &WITH_PORTS, with, without);
-            assembler.place(with);
-            assembler.index_header_length(NETWORK);
-            assembler.load_indexed(Width::Half, NETWORK + client.port());
-        });
+        assembler.jump(finish);
     }
 
     fn assemble_v6(&self, assembler: &mut Assembler, client: End, finish: Label, none: Label) {
@@ -394,7 +313,7 @@ impl Steering {
 
     /// The part for the IPv6 header at `header`.
     fn assemble_v6_at(&self, assembler: &mut Assembler, header: u32, client: End, finish: Label) {
-        let address = header + client.address(V6_SOURCE, 16);
+        let address = header + client.address(Family::V6);
         assembler.load(Width::Word, address);
         self.mix_first_word(assembler, Family::V6);
         for (word, mask) in (1..).zip(&self.hash.network.masks(Family::V6)[1..]) {
@@ -404,32 +323,13 @@ impl Steering {
             assembler.apply_index(Operation::Xor);
             scramble(assembler, MIX, MIX_SHIFT);
         }
-        assembler.store(MIXED);
-        self.port_or_none(assembler, finish, |assembler, without| {
-            assembler.load(Width::Byte, header + 6);
-            let with = assembler.label();
-            any_of(assembler, &WITH_PORTS, with, without);
-            assembler.place(with);
-            assembler.load(Width::Half, header + 40 + client.port());
-        });
+        assembler.jump(finish);
     }
 
     fn mix_first_word(&self, assembler: &mut Assembler, family: Family) {
         apply_mask(assembler, self.hash.network.masks(family)[0]);
         assembler.apply(Operation::Xor, self.hash.seed);
         scramble(assembler, MIX, MIX_SHIFT);
-    }
-
-    /// Loads the port by `port`, which goes to its second argument where there is none, and ends at `finish`.
-    fn port_or_none(&self, assembler: &mut Assembler, finish: Label, port: impl FnOnce(&mut Assembler, Label)) {
-        if self.hash.key == FlowKey::AddressAndPort {
-            let without = assembler.label();
-            port(assembler, without);
-            assembler.jump(finish);
-            assembler.place(without);
-        }
-        assembler.load_number(0);
-        assembler.jump(finish);
     }
 }
 

@@ -88,12 +88,10 @@ pub(super) enum Width {
 /// What is done to the accumulator.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
-    Add = libc::BPF_ADD as isize,
     Multiply = libc::BPF_MUL as isize,
     Remainder = libc::BPF_MOD as isize,
     And = libc::BPF_AND as isize,
     Xor = libc::BPF_XOR as isize,
-    ShiftLeft = libc::BPF_LSH as isize,
     ShiftRight = libc::BPF_RSH as isize,
 }
 
@@ -153,24 +151,9 @@ impl Assembler {
         self.plain(libc::BPF_LD | libc::BPF_IND | width as u32, offset);
     }
 
-    /// Accumulator := `number`.
-    pub fn load_number(&mut self, number: u32) {
-        self.plain(libc::BPF_LD | libc::BPF_IMM, number);
-    }
-
     /// Index register := four times the low half of the byte at `offset`: an IPv4 header's length.
     pub fn index_header_length(&mut self, offset: u32) {
         self.plain(libc::BPF_LDX | libc::BPF_MSH | libc::BPF_B, offset);
-    }
-
-    /// Memory word := accumulator.
-    pub fn store(&mut self, word: u32) {
-        self.plain(libc::BPF_ST, word);
-    }
-
-    /// Index register := memory word.
-    pub fn index_stored(&mut self, word: u32) {
-        self.plain(libc::BPF_LDX | libc::BPF_MEM, word);
     }
 
     /// Index register := accumulator.
@@ -308,7 +291,7 @@ mod tests {
             assembler.return_number(3);
             assembler.place(no);
             for _ in 0..filler {
-                assembler.load_number(0);
+                assembler.index_accumulator();
             }
             assembler.return_number(2);
             assembler.place(yes);
@@ -323,7 +306,7 @@ mod tests {
     fn a_program_beyond_the_limit_says_how_long_it_is() {
         let mut assembler = Assembler::default();
         for _ in 0..LIMIT {
-            assembler.load_number(0);
+            assembler.index_accumulator();
         }
         assembler.return_accumulator();
         assert_eq!(assembler.finish().err(), Some(ProgramTooLong(4097)));

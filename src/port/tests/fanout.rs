@@ -7,7 +7,7 @@ use etherparse::PacketBuilder;
 
 use super::lab::*;
 use crate::base::{LinkId, Mac, Prefix};
-use crate::port::af_packet::fanout::{ClientNetwork, FlowHash, FlowKey, Role, Steering};
+use crate::port::af_packet::fanout::{ClientNetwork, FlowHash, Role, Steering};
 use crate::port::af_packet::filter::LinkFilter;
 use crate::port::{Adjustment, Fanout, FanoutGroup, PacketOptions, Port, PortDrop, Ports};
 use crate::wire::{EtherType, LinkHeader, Offload};
@@ -83,7 +83,6 @@ fn the_kernel_gives_both_directions_of_a_flow_to_its_worker() {
         veth_pair();
         let hash = FlowHash {
             workers: NonZeroU32::new(WORKERS as u32).unwrap(),
-            key: FlowKey::AddressAndPort,
             network: ClientNetwork::HOST,
             seed: 0x1234_5678,
         };
@@ -114,13 +113,8 @@ fn the_kernel_gives_both_directions_of_a_flow_to_its_worker() {
         must("ip link set right up");
         await_up("left");
         send_all_flows(&mut ports, &steering);
-        // All of one client's flows meet once the program says so.
-        let by_address = FlowHash { key: FlowKey::Address, ..hash };
-        let steering = Steering::new(by_address, Role::Both, &virtual_addresses);
-        ports.adjust(worker_link(0), &Adjustment::FanoutProgram(&steering.program())).unwrap();
-        send_all_flows(&mut ports, &steering);
-        // And those of a network's clients.
-        let by_network = FlowHash { network: ClientNetwork { v4: 0xffff_fffc, v6: 126 }, ..by_address };
+        // All flows of a network's clients meet once the program says so.
+        let by_network = FlowHash { network: ClientNetwork { v4: 0xffff_fffc, v6: 126 }, ..hash };
         let steering = Steering::new(by_network, Role::Both, &virtual_addresses);
         ports.adjust(worker_link(0), &Adjustment::FanoutProgram(&steering.program())).unwrap();
         send_all_flows(&mut ports, &steering);

@@ -13,13 +13,13 @@ use crate::base::random::Random;
 
 const SEED: u32 = 0x5eed_0001;
 
-fn hash(workers: u32, key: FlowKey) -> FlowHash {
-    FlowHash { workers: NonZeroU32::new(workers).unwrap(), key, network: ClientNetwork::HOST, seed: SEED }
+fn hash(workers: u32) -> FlowHash {
+    FlowHash { workers: NonZeroU32::new(workers).unwrap(), network: ClientNetwork::HOST, seed: SEED }
 }
 
 fn steering(role: Role, virtual_addresses: &[&str]) -> Steering {
     let prefixes: Vec<Prefix> = virtual_addresses.iter().map(|text| text.parse().unwrap()).collect();
-    Steering::new(hash(7, FlowKey::AddressAndPort), role, &prefixes)
+    Steering::new(hash(7), role, &prefixes)
 }
 
 /// What the kernel would choose, which must be what the Rust function says.
@@ -109,12 +109,12 @@ fn flow(v6: bool) -> impl Strategy<Value = Flow> {
 const VIRTUAL: &[&str] = &["10.1.0.80", "10.1.0.81", "192.0.2.0/24", "fd00:1::80", "fd00:1::81", "fd00:9::/64"];
 
 /// All packets of a NATed flow that cross the director, by the link role they are seen with.
-fn check_flow(flow: &Flow, key: FlowKey) -> Result<(), TestCaseError> {
+fn check_flow(flow: &Flow) -> Result<(), TestCaseError> {
     let prefixes: Vec<Prefix> = VIRTUAL.iter().map(|text| text.parse().unwrap()).collect();
-    let of = |role| Steering::new(hash(7, key), role, &prefixes);
+    let of = |role| Steering::new(hash(7), role, &prefixes);
     let [clients, servers, both] = [Role::Clients, Role::Servers, Role::Both].map(of);
     let family = Family::of(&flow.client.0);
-    let owner = hash(7, key).worker_of(family, flow.client.0.into(), Port(flow.client.1));
+    let owner = hash(7).worker_of(family, flow.client.0.into());
     let error_kinds: &[u8] = if family == Family::V4 { &[3, 4, 11, 12] } else { &[1, 2, 3, 4] };
 
     for build in [tcp, udp] {
@@ -150,8 +150,7 @@ proptest! {
     #[test]
     fn both_directions_of_a_flow_meet(v4 in flow(false), v6 in flow(true)) {
         for flow in [v4, v6] {
-            check_flow(&flow, FlowKey::AddressAndPort)?;
-            check_flow(&flow, FlowKey::Address)?;
+            check_flow(&flow)?;
         }
     }
 
@@ -162,7 +161,6 @@ proptest! {
         protocol in prop::sample::select(vec![1u8, 6, 17, 44, 58, 132, 250]),
         kind in prop::sample::select(vec![0u8, 1, 3, 4, 11, 133, 137, 138]),
         whole in any::<bool>(),
-        key in prop::sample::select(vec![FlowKey::Address, FlowKey::AddressAndPort]),
     ) {
         packet[0] = packet[0] & 0xf | if v6 { 0x60 } else { 0x40 };
         let mut set = |at: usize, value: u8| if let Some(byte) = packet.get_mut(at) { *byte = value };
@@ -175,7 +173,7 @@ proptest! {
         for role in [Role::Clients, Role::Servers, Role::Both] {
             // Half of all destinations are virtual ones.
             let prefixes = ["128.0.0.0/1", "8000::/1"].map(|text| text.parse().unwrap());
-            worker(&Steering::new(hash(5, key), role, &prefixes), &packet);
+            worker(&Steering::new(hash(5), role, &prefixes), &packet);
         }
     }
 }
@@ -189,7 +187,7 @@ fn fragments_of_a_packet_meet() {
     let mut last = whole[..20].to_vec();
     last.extend([0xee; 64]);
     last[7] = 185;
-    let by_address = steering.hash.worker_of(Family::V4, Address::v4([10, 0, 0, 9]), Port::ANY);
+    let by_address = steering.hash.worker_of(Family::V4, Address::v4([10, 0, 0, 9]));
     assert_eq!(worker(&steering, &first), by_address);
     assert_eq!(worker(&steering, &last), by_address);
 }
@@ -214,11 +212,11 @@ fn neighbours_and_strange_packets_go_to_the_first_worker() {
 #[test]
 fn flows_spread_over_the_workers() {
     for workers in [2, 3, 4, 7, 16] {
-        let hash = hash(workers, FlowKey::AddressAndPort);
+        let hash = hash(workers);
         let mut counts = vec![0; workers as usize];
-        for port in 0..8000 {
-            let client = Address::v4([10, 0, (port >> 6) as u8 & 3, 1]);
-            counts[hash.worker_of(Family::V4, client, Port(20_000 + port))] += 1;
+        for client in 0..8000u16 {
+            let [high, low] = client.to_be_bytes();
+            counts[hash.worker_of(Family::V4, Address::v4([10, 0, high, low]))] += 1;
         }
         let fair = 8000 / workers as usize;
         assert!(counts.iter().all(|&count| count > fair * 8 / 10 && count < fair * 12 / 10), "{workers}: {counts:?}");
@@ -230,7 +228,7 @@ fn clients_of_a_network_meet() {
     let networks =
         [(24, 0xffff_ff00, 64), (20, 0xffff_f000, 48), (0, 0, 0), (32, u32::MAX, 128), (30, 0xffff_fffc, 97)];
     for (length, v4, v6) in networks {
-        let hash = FlowHash { network: ClientNetwork { v4, v6 }, ..hash(16, FlowKey::Address) };
+        let hash = FlowHash { network: ClientNetwork { v4, v6 }, ..hash(16) };
         let prefixes: Vec<Prefix> = VIRTUAL.iter().map(|text| text.parse().unwrap()).collect();
         let steering = Steering::new(hash, Role::Both, &prefixes);
         let mut random = Random::new(u64::from(v6));
@@ -266,7 +264,7 @@ fn many_prefixes(count: usize, make: impl Fn(u64) -> String) -> Vec<Prefix> {
 
 #[test]
 fn the_promised_number_of_prefixes_fits() {
-    let hash = hash(4, FlowKey::AddressAndPort);
+    let hash = hash(4);
     let length = |prefixes: &[Prefix]| {
         let steering = Steering::new(hash, Role::Both, prefixes);
         assert!(steering.program().length() <= LIMIT);
