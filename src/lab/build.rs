@@ -21,7 +21,7 @@ use super::namespace;
 use super::process::{self, Process};
 use super::record::{ProcessRecord, Record, RoleRecord};
 use super::topology::{Plan, Role, Topology, VIP};
-use super::wait::Deadline;
+use super::wait::{Deadline, until};
 
 /// How long processes have to end in an orderly way when a lab goes down.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -299,6 +299,7 @@ impl Lab {
         for role in &self.plan.roles {
             self.shape(&role.name, &role.settings, &role.lines)?;
         }
+        self.await_links()?;
         self.prepare_real_servers(VIP, options.real_servers, &options.real_server_arguments)?;
         self.start_servers()?;
         if options.director {
@@ -314,6 +315,27 @@ impl Lab {
         }
         self.record.complete = true;
         self.record.save()
+    }
+
+    /// Waits until the kernel sends by every link whose carrier is there. Of a pair that is set up the end that was up
+    /// first stays without a queue for a moment, in which what its stack sends is lost: also an answer of ARP's.
+    fn await_links(&self) -> Result<(), LabError> {
+        for role in &self.plan.roles {
+            let mut failed = None;
+            until(15, &format!("links of {} that send", role.name), || {
+                let mut list = self.command(&role.name, "ip");
+                list.args(["-oneline", "link", "show", "up"]);
+                match self.check(&role.name, "listing the links", &mut list) {
+                    Ok(links) => !links.lines().any(is_about_to_send),
+                    Err(error) => {
+                        failed = Some(error);
+                        true
+                    }
+                }
+            })?;
+            failed.map_or(Ok(()), Err)?;
+        }
+        Ok(())
     }
 
     fn with_namespaces(&self, line: &str) -> String {
@@ -372,6 +394,12 @@ pub fn down(name: &str) -> Result<Vec<String>, LabError> {
     }
     remove_directory(name)?;
     Ok(ended)
+}
+
+/// Whether a line of `ip -oneline link` tells of a link whose carrier the kernel has not acted upon yet.
+fn is_about_to_send(line: &str) -> bool {
+    let flags = line.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map_or("", |(flags, _)| flags);
+    flags.split(',').any(|flag| flag == "LOWER_UP") && line.contains(" state DOWN ")
 }
 
 /// Prints a line for people. Where nobody reads it any more, the work goes on all the same.
@@ -468,5 +496,22 @@ mod tests {
         for bad in ["", "../nat", "Nat", "1nat", "nat/x", "a-name-that-is-longer-than-allowed", "n t"] {
             assert!(check_name(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_link_sends_once_its_state_says_so() {
+        let line = |flags: &str, state: &str| {
+            format!("2: eth0@if3: <{flags}> mtu 1500 qdisc noqueue state {state} mode DEFAULT group default qlen 1000")
+        };
+        let rows = [
+            ("BROADCAST,MULTICAST,UP,LOWER_UP", "UP", false),
+            ("BROADCAST,MULTICAST,UP,LOWER_UP", "DOWN", true),
+            ("NO-CARRIER,BROADCAST,MULTICAST,UP", "DOWN", false),
+            ("BROADCAST,MULTICAST,UP,LOWER_UP", "UNKNOWN", false),
+        ];
+        for (flags, state, expected) in rows {
+            assert_eq!(is_about_to_send(&line(flags, state)), expected, "{flags} {state}");
+        }
+        assert!(!is_about_to_send("") && !is_about_to_send("nonsense < state DOWN >"));
     }
 }
