@@ -41,12 +41,15 @@ pub struct TunOptions {
     /// An address with its netmask, where the device should have one.
     pub address: Option<(IpAddr, IpAddr)>,
     pub slots: usize,
+    /// What the kernel drops at the device, as its queues are full, is counted by this port. The kernel counts it for
+    /// all queues together, so one port of a device is to do that.
+    pub counts_drops: bool,
 }
 
 impl TunOptions {
-    /// The usual options for a device of that name: MTU 1500, no address.
+    /// The usual options for a device of that name: MTU 1500, no address, the only queue.
     pub fn new(name: &str) -> TunOptions {
-        TunOptions { name: name.to_owned(), mtu: 1500, address: None, slots: SLOTS }
+        TunOptions { name: name.to_owned(), mtu: 1500, address: None, slots: SLOTS, counts_drops: true }
     }
 }
 
@@ -73,7 +76,9 @@ pub(super) fn open(options: &TunOptions) -> Result<(TunInput, TunOutput), PortEr
     let device = configure(&configuration).map_err(|source| PortError::TunConfiguration { link: link(), source })?;
     let (reader, writer) = device.split();
     let slots = options.slots.max(1);
-    let input = TunInput { reader, memory: vec![0; slots * SLOT_SIZE], lengths: Vec::with_capacity(slots), slots };
+    let drops = options.counts_drops.then(|| Drops { device: name.clone(), counted: sys::tun::dropped(&name).ok() });
+    let input =
+        TunInput { reader, memory: vec![0; slots * SLOT_SIZE], lengths: Vec::with_capacity(slots), slots, drops };
     Ok((input, TunOutput { writer }))
 }
 
@@ -84,6 +89,14 @@ pub(super) struct TunInput {
     /// Length of what was read into each slot, virtio-net header included.
     lengths: Vec<usize>,
     slots: usize,
+    drops: Option<Drops>,
+}
+
+/// What the kernel dropped at the device.
+struct Drops {
+    device: String,
+    /// As of the last look; nothing where the kernel did not tell.
+    counted: Option<u64>,
 }
 
 impl TunInput {
@@ -133,7 +146,13 @@ impl TunInput {
         self.lengths.clear();
     }
 
-    pub fn examine(&mut self, _: &mut Counters) -> Option<PortEvent> {
+    pub fn examine(&mut self, counters: &mut Counters) -> Option<PortEvent> {
+        if let Some(drops) = &mut self.drops
+            && let Ok(now) = sys::tun::dropped(&drops.device)
+        {
+            let before = drops.counted.replace(now).unwrap_or(now);
+            counters.drop_frames(PortDrop::RingFull, now.saturating_sub(before));
+        }
         let error = sys::tun::check_attached(&self.reader).err()?;
         Failure::of(&error).event()
     }

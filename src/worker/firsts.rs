@@ -1,11 +1,11 @@
 //! First segments of TCP connections that wait, so that they keep nobody else waiting.
 //!
 //! ```text
-//!                          ┌─ all others ──────────────► engine
-//!   ring, when more is     │
-//!   there than one batch ──┤                ┌─ a few a turn ► engine
-//!                          └─ SYN alone ──► queue
-//!                                           └─ full: dropped and counted
+//!                            ┌─ all others ──────────────► engine
+//!   ring or handed over, when│
+//!   more than one batch is   │                ┌─ a few a turn ► engine
+//!   there ───────────────────┴─ SYN alone ──► queue
+//!                                             └─ full: dropped and counted
 //! ```
 //!
 //! A first segment costs several times what a packet of a known connection does. When they come faster than
@@ -75,9 +75,8 @@ impl Firsts {
     /// Has `frame` wait if it is a first segment.
     #[inline]
     pub fn defer(&mut self, frame: &Frame<'_>) -> Deferral {
-        let LinkHeader::Ethernet { kind, .. } = frame.link_header() else { return Deferral::Other };
         let fits = Copied::needs(frame).is_some_and(|bytes| bytes <= SLOT);
-        if !fits || !is_first_segment(kind, frame.packet()) {
+        if !fits || !is_first_segment(frame) {
             return Deferral::Other;
         }
         if self.count == MOST {
@@ -125,9 +124,18 @@ impl Firsts {
 
 /// Whether this is a TCP segment that asks for a connection and does nothing else, whole and without IP options.
 #[inline]
-fn is_first_segment(kind: EtherType, packet: &[u8]) -> bool {
+fn is_first_segment(frame: &Frame<'_>) -> bool {
+    let packet = frame.packet();
+    let Some(&first) = packet.first() else { return false };
+    // Who has no Ethernet header tells the family by the version alone.
+    let kind = match frame.link_header() {
+        LinkHeader::Ethernet { kind, .. } => kind,
+        LinkHeader::None if first >> 4 == 6 => EtherType::IPV6,
+        LinkHeader::None => EtherType::IPV4,
+        LinkHeader::Tagged => return false,
+    };
     let (header, protocol) = match kind {
-        EtherType::IPV4 if packet.len() >= v4::LENGTH && packet[0] == 0x45 => {
+        EtherType::IPV4 if packet.len() >= v4::LENGTH && first == 0x45 => {
             let cut = u16::from_be_bytes([packet[6], packet[7]]) & (v4::OFFSET_MASK | v4::MORE_FRAGMENTS);
             if cut != 0 {
                 return false;
@@ -249,5 +257,18 @@ mod tests {
         });
         assert_eq!(firsts.defer(&as_frame(&mut bytes)), Deferral::Waits);
         assert!(matches!(firsts.take().unwrap().link_header(), LinkHeader::Ethernet { kind: EtherType::IPV6, .. }));
+        // Without an Ethernet header, as a TUN device brings them.
+        for mut bytes in [bytes, segment(1, TcpFlags::SYN)] {
+            let end = bytes.len();
+            let bare = Frame::bare(&mut bytes, START + ETHERNET_LENGTH, end, LinkId(3), Offload::NONE).unwrap();
+            assert_eq!(firsts.defer(&bare), Deferral::Waits);
+            let waited = firsts.take().unwrap();
+            assert_eq!((waited.link_header(), waited.packet()), (LinkHeader::None, bare.packet()));
+        }
+        for mut bytes in [segment(1, TcpFlags::ACK), vec![0x60; START + ETHERNET_LENGTH + v4::LENGTH], vec![0; START]] {
+            let (start, end) = ((START + ETHERNET_LENGTH).min(bytes.len()), bytes.len());
+            let bare = Frame::bare(&mut bytes, start, end, LinkId(3), Offload::NONE).unwrap();
+            assert_eq!(firsts.defer(&bare), Deferral::Other);
+        }
     }
 }

@@ -333,7 +333,10 @@ impl Worker {
             while taken < STRAYS
                 && let Some(mut stray) = sharing.handover.take()
             {
+                // As with a ring: more than one batch are there, or were.
+                let crowded = taken >= BATCH || self.more_strays || !self.firsts.is_empty();
                 if let Some(mut frame) = stray.frame()
+                    && !(crowded && self.firsts.defer(&frame) != Deferral::Other)
                     && let Verdict::Transmit(egress) = self.engine.handle(now, &mut frame)
                 {
                     send_copied(&mut self.hops, &mut self.ports, now, egress, &frame);
@@ -391,6 +394,7 @@ impl Worker {
             return;
         }
         self.next_complaint = now + COMPLAINT_CHECK;
+        self.examine_all();
         let at_ports = |reason: PortDrop| -> u64 {
             let ports = self.network.links().iter().filter_map(|link| self.ports.counters(link.id));
             ports.map(|counters| counters.dropped(reason)).sum()
