@@ -8,7 +8,7 @@
 //! ```text
 //!   ARP, neighbour discovery ─────────────────────────────► worker 0
 //!   IP ─► to a virtual address? ─ yes ─► source    ┐
-//!                               └ no ──► destination ┴► address and port ─► hash ─► worker
+//!                               └ no ──► destination ┴► address ─► hash ─► worker
 //! ```
 //!
 //! | packet | its worker |

@@ -2,7 +2,7 @@
 //!
 //! A virtio-net header cannot say that each segment of a super-frame is to get the outer headers of a tunnel
 //! too; the kernel itself can be told. So such frames leave by a socket of their own, which marks them, and a
-//! small program at the link's way out ([`encapsulation`](crate::port::bpf::encapsulation)) tells the kernel of
+//! small program at the link's way out ([`encapsulation`]) tells the kernel of
 //! their outer headers:
 //!
 //! ```text
