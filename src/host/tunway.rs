@@ -51,6 +51,7 @@ mod tests;
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
@@ -92,6 +93,24 @@ pub enum TunWayError {
     /// the kernel refused
     #[error("cannot {doing}: {source}")]
     Kernel { doing: String, source: NetlinkError },
+}
+
+/// Packets that the kernel dropped on their way into `device`, as its queues were full, for as long as it is there:
+/// proc_pid_net(5), `dev`. It lists every device, and takes a microsecond for each.
+///
+/// # Errors
+/// Where the kernel does not list the device in this thread's network namespace.
+pub fn dropped(device: &str) -> io::Result<u64> {
+    let table = fs::read_to_string("/proc/thread-self/net/dev")?;
+    dropped_in(&table, device).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+fn dropped_in(table: &str, device: &str) -> Option<u64> {
+    // Eight numbers of what was received, then bytes, packets, errors and drops of what was sent.
+    const SENT_DROPS: usize = 8 + 3;
+    let mut rows = table.lines().filter_map(|line| line.trim_start().split_once(':'));
+    let (_, numbers) = rows.find(|&(name, _)| name == device)?;
+    numbers.split_whitespace().nth(SENT_DROPS)?.parse().ok()
 }
 
 /// Whose packets are led into the device.

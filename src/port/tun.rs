@@ -41,15 +41,12 @@ pub struct TunOptions {
     /// An address with its netmask, where the device should have one.
     pub address: Option<(IpAddr, IpAddr)>,
     pub slots: usize,
-    /// What the kernel drops at the device, as its queues are full, is counted by this port. The kernel counts it for
-    /// all queues together, so one port of a device is to do that.
-    pub counts_drops: bool,
 }
 
 impl TunOptions {
-    /// The usual options for a device of that name: MTU 1500, no address, the only queue.
+    /// The usual options for a device of that name: MTU 1500, no address.
     pub fn new(name: &str) -> TunOptions {
-        TunOptions { name: name.to_owned(), mtu: 1500, address: None, slots: SLOTS, counts_drops: true }
+        TunOptions { name: name.to_owned(), mtu: 1500, address: None, slots: SLOTS }
     }
 }
 
@@ -76,9 +73,7 @@ pub(super) fn open(options: &TunOptions) -> Result<(TunInput, TunOutput), PortEr
     let device = configure(&configuration).map_err(|source| PortError::TunConfiguration { link: link(), source })?;
     let (reader, writer) = device.split();
     let slots = options.slots.max(1);
-    let drops = options.counts_drops.then(|| Drops { device: name.clone(), counted: sys::tun::dropped(&name).ok() });
-    let input =
-        TunInput { reader, memory: vec![0; slots * SLOT_SIZE], lengths: Vec::with_capacity(slots), slots, drops };
+    let input = TunInput { reader, memory: vec![0; slots * SLOT_SIZE], lengths: Vec::with_capacity(slots), slots };
     Ok((input, TunOutput { writer }))
 }
 
@@ -89,14 +84,6 @@ pub(super) struct TunInput {
     /// Length of what was read into each slot, virtio-net header included.
     lengths: Vec<usize>,
     slots: usize,
-    drops: Option<Drops>,
-}
-
-/// What the kernel dropped at the device.
-struct Drops {
-    device: String,
-    /// As of the last look; nothing where the kernel did not tell.
-    counted: Option<u64>,
 }
 
 impl TunInput {
@@ -146,13 +133,7 @@ impl TunInput {
         self.lengths.clear();
     }
 
-    pub fn examine(&mut self, counters: &mut Counters) -> Option<PortEvent> {
-        if let Some(drops) = &mut self.drops
-            && let Ok(now) = sys::tun::dropped(&drops.device)
-        {
-            let before = drops.counted.replace(now).unwrap_or(now);
-            counters.drop_frames(PortDrop::RingFull, now.saturating_sub(before));
-        }
+    pub fn examine(&mut self, _: &mut Counters) -> Option<PortEvent> {
         let error = sys::tun::check_attached(&self.reader).err()?;
         Failure::of(&error).event()
     }

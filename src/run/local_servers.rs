@@ -124,8 +124,7 @@ impl LocalServers {
         let mtus = served.iter().filter_map(|&id| network.link(id)).map(|link| link.mtu);
         let mtu = mtus.min().unwrap_or(1500).clamp(*MTU.start(), *MTU.end());
         for worker in 0..workers.count() {
-            let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-            let options = TunOptions { mtu, counts_drops: worker == 0, ..TunOptions::new(&device) };
+            let options = TunOptions { mtu: u16::try_from(mtu).unwrap_or(u16::MAX), ..TunOptions::new(&device) };
             workers.open(worker, self.link, Way::Tun(options))?.map_err(io::Error::other)?;
         }
         let way = TunWay::open(&device, Side::Host).map_err(io::Error::other)?;

@@ -37,7 +37,7 @@ impl TunEntry {
     /// Why that cannot be.
     pub fn open(&mut self, workers: &Workers) -> io::Result<()> {
         for worker in 0..workers.count() {
-            let way = Way::Tun(TunOptions { counts_drops: worker == 0, ..TunOptions::new(&self.name) });
+            let way = Way::Tun(TunOptions::new(&self.name));
             workers.open(worker, LINK, way)?.map_err(io::Error::other)?;
         }
         self.way = Some(TunWay::open(&self.name, Side::Transit).map_err(io::Error::other)?);

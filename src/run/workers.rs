@@ -1,7 +1,7 @@
 //! The worker threads, as the director reaches them.
 
-use std::cell::Cell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
@@ -16,9 +16,10 @@ use crate::control::director::Fleet;
 use crate::engine::server::Crowd;
 use crate::engine::sync::Ignored;
 use crate::engine::{Config, Engine};
+use crate::host::tunway::dropped;
 use crate::host::{prefer_huge_pages, set_nice};
 use crate::port::af_packet::fanout::FlowHash;
-use crate::port::{GroupNumbers, PortError};
+use crate::port::{GroupNumbers, PortDrop, PortError};
 use crate::sync::{Interface, Receiver, Sender};
 use crate::table::{Change, DaemonConfig, DaemonRole, DestinationKey, Errno, ServiceKey};
 use crate::worker::handover::Handover;
@@ -64,6 +65,8 @@ pub struct Workers {
     /// What workers share of destinations with thresholds, and how many there are before they are looked through.
     crowds: HashMap<(ServiceKey, DestinationKey), Weak<Crowd>>,
     most_crowds: usize,
+    /// TUN devices, and what the kernel had dropped on the way into each when it was opened.
+    devices: RefCell<BTreeMap<String, u64>>,
     /// Workers were told something since they last confirmed what they had been told.
     unconfirmed: Cell<bool>,
 }
@@ -86,6 +89,7 @@ impl Workers {
             changes: Vec::new(),
             crowds: HashMap::new(),
             most_crowds: FEWEST_CROWDS,
+            devices: RefCell::default(),
             unconfirmed: Cell::new(false),
         };
         // The table's limit holds for all workers together.
@@ -172,6 +176,11 @@ impl Workers {
     pub fn open(&self, worker: usize, link: LinkId, way: Way) -> io::Result<Result<Option<GroupNumbers>, PortError>> {
         let (outcome, opened) = mpsc::channel();
         let Some(mailbox) = self.mailboxes.get(worker) else { return Err(io::ErrorKind::NotFound.into()) };
+        // The first of its queues makes the device where it is not there.
+        if let (0, Way::Tun(options)) = (worker, &way) {
+            let before = dropped(&options.name).unwrap_or(0);
+            self.devices.borrow_mut().insert(options.name.clone(), before);
+        }
         mailbox.send(Message::Open { link, way, outcome })?;
         opened.recv_timeout(PATIENCE).map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the worker does not answer"))
     }
@@ -323,6 +332,12 @@ impl Fleet for Workers {
         ];
         let ignored = Ignored::ALL.iter();
         lines.extend(ignored.map(|&one| ("ignored", one.name().to_owned(), one.meaning(), self.heard.ignored(one))));
+        // The kernel counts a device's drops for all its queues together, so that they are no worker's.
+        let full = PortDrop::RingFull;
+        lines.extend(self.devices.borrow().iter().filter_map(|(device, before)| {
+            let count = dropped(device).ok()?.saturating_sub(*before);
+            Some(("port", format!("{device} {}", full.name()), full.meaning(), count))
+        }));
         lines
     }
 

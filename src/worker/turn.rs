@@ -394,7 +394,6 @@ impl Worker {
             return;
         }
         self.next_complaint = now + COMPLAINT_CHECK;
-        self.examine_all();
         let at_ports = |reason: PortDrop| -> u64 {
             let ports = self.network.links().iter().filter_map(|link| self.ports.counters(link.id));
             ports.map(|counters| counters.dropped(reason)).sum()

@@ -202,3 +202,43 @@ fn the_reverse_path_filter_is_off_on_the_device_for_as_long_as_it_is_off_in_gene
         assert_eq!(setting("rp_filter").trim(), expected, "in general {general}");
     }
 }
+
+#[test]
+fn drops_are_read_from_the_kernels_table() {
+    let table = "\
+Inter-|   Receive                                                |  Transmit
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
+    lo:  149052     964    0    0    0     0          0         0   149052     964    0    0    0     0       0          0
+ ulvs0:       1       2    3    4    5     6          7         8        9      10   11   12   13    14      15         16
+ulvs01:       0       0    0    0    0     0          0         0        0       0    0    7    0     0       0          0
+";
+    assert_eq!(dropped_in(table, "ulvs0"), Some(12));
+    assert_eq!(dropped_in(table, "ulvs01"), Some(7));
+    assert_eq!(dropped_in(table, "ulvs"), None);
+    assert_eq!(dropped_in("ulvs0: 1 2 3", "ulvs0"), None);
+    assert!(dropped("lo").is_ok() && dropped("nosuch").is_err());
+}
+
+#[test]
+fn what_the_devices_queue_has_no_room_for_is_told() {
+    const SENT: u64 = 3000;
+    let Some([director, _peer]) = director() else { return };
+    let way = open(&director);
+    let way = update(&director, way, ["10.9.9.9".parse().unwrap()].into(), BTreeSet::new());
+    // A device that nobody has open drops everything; its queue is what takes packets.
+    let lost = director.run(|| {
+        let mut configuration = tun::Configuration::default();
+        configuration.tun_name("ulvs0");
+        let device = tun::create(&configuration).unwrap();
+        let before = dropped("ulvs0").unwrap();
+        let socket = std::net::UdpSocket::bind(("10.0.0.1", 5000)).unwrap();
+        for _ in 0..SENT {
+            socket.send_to(b"question", ("10.9.9.9", 4000)).unwrap();
+        }
+        let lost = dropped("ulvs0").unwrap() - before;
+        drop(device);
+        lost
+    });
+    assert!((1..SENT).contains(&lost), "{lost} of {SENT}");
+    way.close().unwrap();
+}

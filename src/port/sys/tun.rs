@@ -45,23 +45,6 @@ pub fn check_attached(queue: &impl AsRawFd) -> io::Result<()> {
     check(outcome)
 }
 
-/// Packets that the kernel dropped on their way into `device`, since it is there: proc_pid_net(5), `dev`.
-///
-/// # Errors
-/// Where the kernel does not list the device in this thread's network namespace.
-pub fn dropped(device: &str) -> io::Result<u64> {
-    let table = std::fs::read_to_string("/proc/thread-self/net/dev")?;
-    dropped_in(&table, device).ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
-fn dropped_in(table: &str, device: &str) -> Option<u64> {
-    // Eight numbers of what was received, then bytes, packets, errors and drops of what was sent.
-    const SENT_DROPS: usize = 8 + 3;
-    let mut rows = table.lines().filter_map(|line| line.trim_start().split_once(':'));
-    let (_, numbers) = rows.find(|&(name, _)| name == device)?;
-    numbers.split_whitespace().nth(SENT_DROPS)?.parse().ok()
-}
-
 fn set_offloads(queue: &OwnedFd, offloads: libc::c_uint) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes its flags by value and touches no memory.
     let outcome = unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) };
@@ -83,25 +66,4 @@ fn request(name: &str) -> io::Result<libc::ifreq> {
 
 fn check(outcome: libc::c_int) -> io::Result<()> {
     if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drops_are_read_from_the_kernels_table() {
-        let table = "\
-Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed
-    lo:  149052     964    0    0    0     0          0         0   149052     964    0    0    0     0       0          0
- ulvs0:       1       2    3    4    5     6          7         8        9      10   11   12   13    14      15         16
-ulvs01:       0       0    0    0    0     0          0         0        0       0    0    7    0     0       0          0
-";
-        assert_eq!(dropped_in(table, "ulvs0"), Some(12));
-        assert_eq!(dropped_in(table, "ulvs01"), Some(7));
-        assert_eq!(dropped_in(table, "ulvs"), None);
-        assert_eq!(dropped_in("ulvs0: 1 2 3", "ulvs0"), None);
-        assert!(dropped("lo").is_ok() && dropped("nosuch").is_err());
-    }
 }

@@ -71,39 +71,6 @@ fn each_worker_has_a_queue_of_the_same_device() {
 }
 
 #[test]
-fn what_the_devices_queue_has_no_room_for_is_counted_once() {
-    in_namespace(|| {
-        let Some(mut ports) = wire() else { return };
-        ports.insert(B, Port::tun(&TunOptions { counts_drops: false, ..wire_options() }).unwrap());
-        let socket = UdpSocket::bind((HOST, 5000)).unwrap();
-        const SENT: u64 = 3000;
-        for _ in 0..SENT {
-            socket.send_to(b"question", (BEHIND, 4000)).unwrap();
-        }
-        let mut received = 0;
-        for queue in [A, B] {
-            loop {
-                let count = ports.ready(queue, 64);
-                (0..count).for_each(|index| assert!(ports.frame(queue, index).is_ok()));
-                ports.flush();
-                received += count as u64;
-                if count == 0 {
-                    break;
-                }
-            }
-            ports.examine(queue);
-        }
-        let lost = [A, B].map(|queue| ports.counters(queue).unwrap().dropped(PortDrop::RingFull));
-        assert!(received > 0 && lost[0] > 0, "{received} of {SENT} received");
-        // The host may have asked for routers meanwhile.
-        let all = received + lost[0];
-        assert!((SENT..SENT + 10).contains(&all) && lost[1] == 0, "{received} received, {lost:?} lost");
-        ports.examine(A);
-        assert_eq!(ports.counters(A).unwrap().dropped(PortDrop::RingFull), lost[0]);
-    });
-}
-
-#[test]
 fn a_device_that_is_down_or_deleted_is_reported() {
     in_namespace(|| {
         let Some(mut ports) = wire() else { return };

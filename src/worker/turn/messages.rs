@@ -109,7 +109,6 @@ impl Worker {
     fn answer(&mut self, now: Tick, question: &Question) -> Finding {
         let mut finding = question::answer(&mut self.engine, now, question);
         if let Finding::Counts(counts) = &mut finding {
-            self.examine_all();
             for (name, meaning, count) in self.teller.statistics() {
                 counts.others.push(("sync", name.to_owned(), meaning, count));
             }

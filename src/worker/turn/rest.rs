@@ -95,14 +95,9 @@ impl Worker {
         } else if dense && self.clock.now() >= self.next_examination {
             // Nobody hears of errors meanwhile.
             self.next_examination = self.clock.now() + EXAMINATION;
-            self.examine_all();
-        }
-    }
-
-    /// Asks what befell the links, and what the kernel lost there.
-    pub(super) fn examine_all(&mut self) {
-        for place in 0..self.registered.len() {
-            self.ports.examine(self.registered[place].0);
+            for place in 0..self.registered.len() {
+                self.ports.examine(self.registered[place].0);
+            }
         }
     }
 
