@@ -29,7 +29,9 @@ struct Reading {
     at: Instant,
     packets: u64,
     bytes: u64,
-    busy: u64,
+    /// The machine's time less that of others. Others' reaches further back, and is counted more finely: the difference
+    /// between two readings says something, a reading alone may be below zero.
+    busy: i64,
     process: u64,
 }
 
@@ -45,7 +47,7 @@ impl Reading {
             at,
             packets,
             bytes: statistic("rx_bytes")?,
-            busy: machine_busy()?.saturating_sub(others_cpu()?),
+            busy: machine_busy()?.cast_signed() - others_cpu()?.cast_signed(),
             process: {
                 let each = arguments.process.iter().map(|process| process_cpu(&process.to_string()));
                 each.sum::<io::Result<u64>>()?
@@ -64,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
         "packets": after.packets - before.packets,
         "bytes": after.bytes - before.bytes,
         "seconds": (after.at - before.at).as_secs_f64(),
-        "busy_ns": after.busy.saturating_sub(before.busy),
+        "busy_ns": after.busy - before.busy,
         "process_ns": after.process.saturating_sub(before.process),
     })
     .to_string())

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use pnet::util::MacAddr;
 use serde_json::json;
 
@@ -102,5 +102,6 @@ pub fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
     sent -= socket.left_behind()?;
     let seconds = start.elapsed().as_secs_f64();
     let cpu = process_cpu("self").unwrap_or(0).saturating_sub(cpu_before);
-    Ok(json!({ "by": socket.name(), "sent": sent, "refused": refused, "seconds": seconds, "cpu_ns": cpu }).to_string())
+    let by = socket.way().to_possible_value().map(|value| value.get_name().to_owned());
+    Ok(json!({ "by": by, "sent": sent, "refused": refused, "seconds": seconds, "cpu_ns": cpu }).to_string())
 }

@@ -5,16 +5,20 @@ use std::ffi::CString;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use socket2::{Domain, Socket, Type};
-use ulvs::port::XdpSender;
+use ulvs::port::{XdpSender, XdpStep};
 use ulvs::wire::offload::Completion;
 
 /// Frames of one system call.
 pub const BATCH: usize = 64;
 /// Frames that AF_XDP has room for: several calls' worth.
 const CHUNKS: u32 = 256;
+/// How long the kernel may take to set a queue free whose socket was closed.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What frames leave by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -41,7 +45,7 @@ impl FloodSocket {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("no interface {name}")));
         }
         let packet = || PacketSocket::open(index).map(FloodSocket::Packet);
-        let xdp = || XdpSender::open(index, 0, CHUNKS).map(|sender| FloodSocket::Xdp(Box::new(sender)));
+        let xdp = || open_xdp(index).map(|sender| FloodSocket::Xdp(Box::new(sender)));
         match way {
             Some(Way::Packet) => packet(),
             Some(Way::Xdp) => xdp().map_err(|(step, error)| {
@@ -51,11 +55,11 @@ impl FloodSocket {
         }
     }
 
-    /// What it is, in words.
-    pub fn name(&self) -> &'static str {
+    /// What it is.
+    pub fn way(&self) -> Way {
         match self {
-            FloodSocket::Xdp(_) => "AF_XDP",
-            FloodSocket::Packet(_) => "packet socket",
+            FloodSocket::Xdp(_) => Way::Xdp,
+            FloodSocket::Packet(_) => Way::Packet,
         }
     }
 
@@ -84,6 +88,21 @@ impl FloodSocket {
                 sender.flush().1?;
                 Ok(sender.pending().into())
             }
+        }
+    }
+}
+
+/// A sender at the first queue, once it is free.
+fn open_xdp(index: u32) -> Result<XdpSender, (XdpStep, io::Error)> {
+    let start = Instant::now();
+    loop {
+        match XdpSender::open(index, 0, CHUNKS) {
+            Err((XdpStep::Bind, error))
+                if error.raw_os_error() == Some(libc::EBUSY) && start.elapsed() < PATIENCE =>
+            {
+                thread::sleep(Duration::from_millis(1));
+            }
+            outcome => break outcome,
         }
     }
 }

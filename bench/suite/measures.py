@@ -34,6 +34,8 @@ class Bench:
 
     def __init__(self, network, tool, seconds):
         self.network, self.tool, self.seconds = network, tool, seconds
+        # What floods leave by: what the first one could have, and the same for all that follow.
+        self.by = None
 
     @contextlib.contextmanager
     def servers(self):
@@ -56,7 +58,14 @@ class Bench:
         words += ["--size", FRAME, "--flows", flows, "--seconds", seconds]
         words += [] if packets is None else ["--packets", packets]
         words += [] if rate is None else ["--rate", rate]
+        words += [] if self.by is None else ["--by", self.by]
         return self.tool.start(self.network.client, "flood", *words, core=LOAD_CORE)
+
+    def flooded(self, process, patience=60):
+        """What a flood says of itself at its end."""
+        said = self.tool.answer("flood", process, patience)
+        self.by = said["by"]
+        return said
 
     def sink(self, subject):
         return self.network.sink(subject.family, subject.method, subject.arrives_at)
@@ -72,11 +81,14 @@ class Bench:
             for process in running.processes:
                 words += ["--process", process]
             counted = self.tool.ask(self.network.server, "count", *words)
-            offered = self.tool.answer("flood", flood)
+            offered = self.flooded(flood)
             right = self.finally_still(arrived) - before
             received = self.received() - received
         if counted["packets"] == 0:
             raise Failed(f"none of {offered['sent']} packets arrived")
+        if counted["busy_ns"] <= 0:
+            raise Failed(f"{counted['packets']} packets took no CPU: others' is not told apart from it")
+        no_more(right, offered)
         if right < received * (1 - STRAY):
             raise Failed(f"of {received} packets that arrived only {right} were what should arrive")
         return {
@@ -84,6 +96,7 @@ class Bench:
             "offered_per_second": offered["sent"] / offered["seconds"],
             "cpu_ns_per_packet": counted["busy_ns"] / counted["packets"],
             **self.of_director(running, "director_ns_per_packet", counted["process_ns"] / counted["packets"]),
+            "sent_by": offered["by"],
             "lost_at": self.lost_at(offered, running, drops),
         }
 
@@ -94,10 +107,11 @@ class Bench:
             self.first_packets(subject, running, arrived)
             before, drops = arrived(), running.drops()
             flood = self.flood(subject, running, packets=int(rate * self.seconds), rate=rate)
-            sent = self.tool.answer("flood", flood)
+            sent = self.flooded(flood)
             right = self.finally_still(arrived) - before
         if right == 0:
             raise Failed(f"none of {sent['sent']} packets arrived")
+        no_more(right, sent)
         if sent["sent"] / sent["seconds"] < 0.9 * rate:
             raise Failed(f"the load sent {sent['sent'] / sent['seconds']:.0f} packets a second, not {rate:.0f}")
         lost = sent["sent"] - right
@@ -105,14 +119,15 @@ class Bench:
             "rate": rate,
             "sent": sent["sent"],
             "lost": lost,
-            "lost_part": max(0, lost) / sent["sent"],
+            "lost_part": lost / sent["sent"],
+            "sent_by": sent["by"],
             "lost_at": self.lost_at(sent, running, drops),
         }
 
     def first_packets(self, subject, running, arrived):
         """Every flow once, slowly: neighbours are found and connections made before anything counts."""
         before = arrived()
-        self.tool.answer("flood", self.flood(subject, running, packets=FLOWS, rate=50_000))
+        self.flooded(self.flood(subject, running, packets=FLOWS, rate=50_000))
         if self.finally_still(arrived) == before:
             raise Failed(f"none of {FLOWS} packets arrived")
 
@@ -218,14 +233,14 @@ class Bench:
     # -- memory
 
     def memory(self, subject, running):
-        """Bytes for each of a million connections: the process's, or the kernel's slabs."""
+        """Bytes that each of a million connections adds: to the process, or to the kernel's slabs."""
         with self.sink(subject) as arrived:
             # What each subject has anyway (rings, first slabs) is there before.
             self.first_packets(subject, running, arrived)
             before, connections = running.memory(), running.connections()
             for _ in range(MANY_TIMES):
                 flood = self.flood(subject, running, seconds=60, packets=MANY, rate=MANY_RATE, flows=MANY)
-                self.tool.answer("flood", flood, patience=90)
+                self.flooded(flood, patience=90)
                 self.finally_still(arrived)
                 after, made = running.memory(), running.connections()
                 if made >= MANY:
@@ -240,6 +255,12 @@ class Bench:
             # All of a process; of the kernel, what was added.
             "megabytes": (after - (0 if running.program else before)) / 1e6,
         }
+
+
+def no_more(arrived, sent):
+    """Fails where more packets arrived than were sent: copies would hide losses."""
+    if arrived > sent["sent"]:
+        raise Failed(f"{arrived} packets arrived of {sent['sent']} that were sent")
 
 
 def median_and_spread(values):

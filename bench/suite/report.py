@@ -9,7 +9,7 @@ ROWS = (
     ("packets-own-core", "packets_per_second", "small packets, director on its own core", "kpps", 1e-3),
     ("packets-own-core", "cpu_ns_per_packet", "CPU of the machine a packet, own core", "ns", 1),
     ("packets-own-core", "director_ns_per_packet", "CPU of the director a packet, own core", "ns", 1),
-    ("loss", "lost_part", "lost at 0.8 of the capacity, own core", "%", 100),
+    ("loss", "lost_part", "lost at 0.8 of the capacity, own core, worst round", "%", 100),
     ("bulk-1", "bits_per_second", "bulk TCP, 1 stream", "Gbit/s", 1e-9),
     ("bulk-4", "bits_per_second", "bulk TCP, 4 streams", "Gbit/s", 1e-9),
     ("bulk-1", "cpu_s_per_gb", "CPU of the machine a GB, 1 stream", "s", 1),
@@ -28,7 +28,12 @@ ROWS = (
     ("memory", "bytes_per_connection", "memory a connection, of a million", "bytes", 1),
     ("memory", "megabytes", "memory with a million connections: the whole process; the kernel's growth", "MB", 1),
 )
+# Who is named as what the others are compared with.
 PEERS = ("nft-dnat", "haproxy")
+# The kernel's fastest way of doing what direct routing does.
+DIRECT_PEERS = ("nft-dr", *PEERS)
+# What counts of a loss is the worst round: losing nothing in most of them is losing something.
+WORST = ("lost_part",)
 
 
 class Summary:
@@ -58,6 +63,10 @@ class Summary:
         found = self.spread(measure, quantity, subject)
         return None if found is None else found["median"]
 
+    def worst(self, measure, quantity, subject):
+        found = self.spread(measure, quantity, subject)
+        return None if found is None else found["most"]
+
     def ratio(self, measure, quantity, subject, peer):
         own, other = self.median(measure, quantity, subject), self.median(measure, quantity, peer)
         return None if own is None or not other else own / other
@@ -70,19 +79,21 @@ class Summary:
     def table(self):
         lines = []
         for measure, quantity, title, unit, factor in ROWS:
-            shown = [name for name in self.titles if self.spread(measure, quantity, name)]
-            if not shown:
+            names = [name for name in self.titles if self.spread(measure, quantity, name)]
+            if not names:
                 continue
             lines.append(f"{title} ({unit})")
-            for name in shown:
+            for name in names:
                 spread = self.spread(measure, quantity, name)
-                low, middle, high = (number(spread[which] * factor) for which in ("least", "median", "most"))
+                headline = "most" if quantity in WORST else "median"
+                low, shown, high = (number(spread[which] * factor) for which in ("least", headline, "most"))
                 against = self.against(measure, quantity, name) + ("  (disturbed)" if self.disturbed(measure, name) else "")
-                lines.append(f"  {self.titles[name]:<38} {middle:>9}   {low + ' … ' + high:<20}{against}".rstrip())
+                lines.append(f"  {self.titles[name]:<38} {shown:>9}   {low + ' … ' + high:<20}{against}".rstrip())
         return "\n".join(lines)
 
     def against(self, measure, quantity, subject):
-        ratios = ((peer, self.ratio(measure, quantity, subject, peer)) for peer in PEERS if peer != subject)
+        peers = DIRECT_PEERS if subject.startswith("ulvs-dr") else PEERS
+        ratios = ((peer, self.ratio(measure, quantity, subject, peer)) for peer in peers if peer != subject)
         return ", ".join(f"{ratio:.2f} of {peer}" for peer, ratio in ratios if ratio is not None)
 
 

@@ -280,9 +280,13 @@ class HaProxy(Proxy):
     programs = ("haproxy",)
     measures = TCP
 
+    def __init__(self, name, title, threads, family=4):
+        super().__init__(name, title, family)
+        self.threads = threads
+
     def configuration(self, folder):
         sections = [
-            "global\n  maxconn 4000\n  nbthread 1\n",
+            f"global\n  maxconn 4000\n  nbthread {self.threads}\n",
             "defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n",
         ]
         for name in ("bulk", "requests"):
@@ -330,7 +334,9 @@ def all_subjects(program, wide):
             Ulvs(f"ulvs-nat-xdp{mark}", f"ulvs NAT, AF_XDP as port{words}", program, "nat", "xdp", **given),
             Nftables(f"nft-dnat{mark}", f"nftables DNAT, conntrack{words}", **given),
             NftablesDirect(f"nft-dr{mark}", f"nftables netdev direct routing{words}", **given),
-            HaProxy(f"haproxy{mark}", f"HAProxy TCP, 1 thread{words}", **given),
+            # As many threads as ulvs has workers unless told otherwise, and as many as HAProxy has then.
+            HaProxy(f"haproxy{mark}", f"HAProxy TCP, 1 thread{words}", 1, **given),
+            *([HaProxy("haproxy-2", "HAProxy TCP, 2 threads", 2)] if wide and family == 4 else []),
             Nginx(f"nginx{mark}", f"nginx stream, 1 worker{words}", **given),
             Route(f"route{mark}", f"kernel routing, no balancing{words}", **given),
         ]
