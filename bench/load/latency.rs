@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -28,6 +31,9 @@ pub struct PingArguments {
     /// Payload bytes
     #[arg(long, default_value_t = 64)]
     size: usize,
+    /// End when standard input does, if that is earlier
+    #[arg(long)]
+    until_input_ends: bool,
 }
 
 /// Longest wait for one answer.
@@ -43,7 +49,8 @@ pub fn respond(arguments: &RespondArguments) -> Result<String, Box<dyn Error>> {
     }
 }
 
-/// Percentiles in microseconds, how many round trips, and how many answers did not come.
+/// Percentiles in microseconds, how many round trips, and how many answers did not come, which count as the time
+/// that they were waited for.
 pub fn ping(arguments: &PingArguments) -> Result<String, Box<dyn Error>> {
     let local: SocketAddr = if arguments.to.is_ipv4() { "0.0.0.0:0".parse()? } else { "[::]:0".parse()? };
     let socket = UdpSocket::bind(local)?;
@@ -53,10 +60,19 @@ pub fn ping(arguments: &PingArguments) -> Result<String, Box<dyn Error>> {
     let (mut number, mut lost) = (0u64, 0u64);
     let mut question = vec![0x5a; arguments.size.max(8)];
     let mut answer = vec![0; question.len()];
+    let over = Arc::new(AtomicBool::new(false));
+    if arguments.until_input_ends {
+        let over = over.clone();
+        thread::spawn(move || {
+            // An input that cannot be read is over, too.
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            over.store(true, Ordering::Relaxed);
+        });
+    }
     let start = Instant::now();
     let warm = Duration::from_secs_f64(arguments.warm_up);
     let end = warm + Duration::from_secs_f64(arguments.seconds);
-    while start.elapsed() < end {
+    while start.elapsed() < end && !over.load(Ordering::Relaxed) {
         number += 1;
         question[..8].copy_from_slice(&number.to_be_bytes());
         let sent = Instant::now();
@@ -73,14 +89,12 @@ pub fn ping(arguments: &PingArguments) -> Result<String, Box<dyn Error>> {
         if start.elapsed() < warm {
             continue;
         }
-        match came {
-            true => histogram.record(u64::try_from(sent.elapsed().as_nanos())?)?,
-            false => lost += 1,
-        }
+        histogram.record(u64::try_from(sent.elapsed().as_nanos())?)?;
+        lost += u64::from(!came);
     }
     let microseconds = |nanoseconds: u64| nanoseconds as f64 / 1000.0;
     Ok(json!({
-        "round_trips": histogram.len(),
+        "round_trips": histogram.len() - lost,
         "lost": lost,
         "p50_us": microseconds(histogram.value_at_quantile(0.5)),
         "p99_us": microseconds(histogram.value_at_quantile(0.99)),

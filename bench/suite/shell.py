@@ -105,10 +105,10 @@ class Tool:
         self.program = program
 
     def start(self, namespace, command, *words, core=None):
+        """Its input is open until it is asked for its answer."""
         words = in_namespace(namespace, core, self.program, command, *words)
-        return subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=ends_with_parent
-        )
+        pipe = subprocess.PIPE
+        return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, preexec_fn=ends_with_parent)
 
     def ask(self, namespace, command, *words, core=None):
         return self.answer(command, self.start(namespace, command, *words, core=core))
