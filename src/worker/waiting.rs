@@ -25,13 +25,14 @@ const WINDOW: Duration = Duration::from_millis(1);
 /// So many frames of a link in a window make traffic dense, and fewer than these end it.
 const DENSE: u32 = 160;
 const SPARSE: u32 = 80;
-/// The same for traffic that is worth lingering for.
-const BUSY: u32 = 20;
-const QUIET: u32 = 10;
+/// The same for traffic that is worth lingering for: question and answer by turns, where each waits for a sleeper to
+/// be woken on another core, come to eight frames of a link.
+const BUSY: u32 = 6;
+const QUIET: u32 = 3;
 /// How long a worker sleeps when traffic is dense.
 const PAUSE: Duration = Duration::from_micros(120);
-/// How long it looks for more when traffic is busy.
-const LINGER: Duration = Duration::from_micros(25);
+/// How long it looks for more when traffic is busy: what a core takes that was asleep to be woken, and to answer.
+const LINGER: Duration = Duration::from_micros(40);
 /// Of so many times that it lingered in a window, half must have been worth it;
 const JUDGED: u32 = 8;
 /// nor may others keep the core for so long meanwhile, as the scheduler lets those wait who leave it to others,
@@ -162,14 +163,14 @@ mod tests {
     #[test]
     fn many_frames_of_a_link_are_dense_and_few_are_not() {
         let mut waiting = Waiting::default();
-        assert_eq!(run(&mut waiting, 0, 5, [10, 0]), Wait::Asleep);
+        assert_eq!(run(&mut waiting, 0, 5, [5, 0]), Wait::Asleep);
         assert_eq!(run(&mut waiting, 5_000, 5, [60, 0]), Wait::Linger(LINGER));
         assert_eq!(run(&mut waiting, 10_000, 5, [130, 130]), Wait::Linger(LINGER), "both ways");
         assert_eq!(run(&mut waiting, 15_000, 2, [10, 400]), Wait::Pause(PAUSE));
         assert!(waiting.is_dense() && waiting.is_busy());
         assert_eq!(run(&mut waiting, 17_000, 5, [0, 100]), Wait::Pause(PAUSE), "down to half as many it stays dense");
-        assert_eq!(run(&mut waiting, 22_000, 2, [15, 0]), Wait::Linger(LINGER), "and busy");
-        assert_eq!(run(&mut waiting, 24_000, 2, [5, 0]), Wait::Asleep);
+        assert_eq!(run(&mut waiting, 22_000, 2, [4, 0]), Wait::Linger(LINGER), "and busy");
+        assert_eq!(run(&mut waiting, 24_000, 2, [2, 0]), Wait::Asleep);
     }
 
     #[test]
