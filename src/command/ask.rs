@@ -32,11 +32,16 @@ pub fn connect() -> io::Result<Client> {
 /// # Errors
 /// As [`ask`].
 pub fn ask_through(client: &mut Client, request: Request) -> io::Result<Reply> {
-    client.ask(request)?.map_err(|errno| match errno {
+    client.ask(request)?.map_err(refused)
+}
+
+/// A refusal as a sentence.
+pub fn refused(errno: Errno) -> io::Error {
+    match errno {
         Errno::EPERM => io::Error::new(
             io::ErrorKind::PermissionDenied,
             "only root, or the user that the director runs as, may command it",
         ),
         errno => io::Error::other(errno),
-    })
+    }
 }

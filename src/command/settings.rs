@@ -8,7 +8,7 @@ use clap::Args;
 use crate::control::message::{Access, Reply, Request};
 use crate::table::{Errno, Settings};
 
-use super::ask::connect;
+use super::ask::{connect, refused};
 use super::complain;
 
 /// What the names start with, as sysctl(8) prints them.
@@ -64,10 +64,7 @@ fn run(options: &Options, access: &mut dyn Access, out: &mut dyn Write, errors: 
                 settings.iter().try_for_each(|(name, value)| print(options, name, value, out))?;
             }
             Ok(_) => {}
-            Err(errno) => {
-                well = false;
-                writeln!(errors, "ulvs: {}", refused(errno))?;
-            }
+            Err(errno) => return Err(refused(errno)),
         }
     }
     for word in &options.settings {
@@ -77,7 +74,8 @@ fn run(options: &Options, access: &mut dyn Access, out: &mut dyn Write, errors: 
             Err(Trouble::Broken(error)) => return Err(error),
             Err(Trouble::Word(what)) => {
                 well = false;
-                writeln!(errors, "ulvs: {what}")?;
+                // Whether anybody reads it or not, the others are done.
+                let _ = writeln!(errors, "ulvs: {what}");
             }
         }
     }
@@ -88,7 +86,7 @@ fn run(options: &Options, access: &mut dyn Access, out: &mut dyn Write, errors: 
 enum Trouble {
     /// What, where, and what to do about it.
     Word(String),
-    /// The way to the director broke.
+    /// The way to the director broke, or is not for this user.
     Broken(io::Error),
 }
 
@@ -117,11 +115,10 @@ fn one(options: &Options, word: &str, access: &mut dyn Access) -> Result<Option<
         Some(value) => {
             let request = Request::SetSetting { name: name.to_owned(), value: value.to_owned() };
             if let Err(errno) = ask(request)? {
-                let why = match errno {
-                    Errno::EINVAL => format!("`{value}' is not taken; it takes {takes}"),
-                    errno => refused(errno),
-                };
-                return Err(Trouble::Word(format!("{PREFIX}{name}: {why}")));
+                return Err(match errno {
+                    Errno::EINVAL => Trouble::Word(format!("{PREFIX}{name}: `{value}' is not taken; it takes {takes}")),
+                    errno => trouble(name, errno),
+                });
             }
             if options.quiet {
                 return Ok(None);
@@ -131,7 +128,7 @@ fn one(options: &Options, word: &str, access: &mut dyn Access) -> Result<Option<
     match ask(Request::Settings { name: Some(name.to_owned()) })? {
         Ok(Reply::Settings(settings)) => Ok(settings.into_iter().next()),
         Ok(_) => Ok(None),
-        Err(errno) => Err(Trouble::Word(format!("{PREFIX}{name}: {}", refused(errno)))),
+        Err(errno) => Err(trouble(name, errno)),
     }
 }
 
@@ -143,10 +140,11 @@ fn unknown(written: &str, name: &str) -> String {
     }
 }
 
-fn refused(errno: Errno) -> String {
+/// Why one that was asked for is refused. Who may not command will be refused all the others too.
+fn trouble(name: &str, errno: Errno) -> Trouble {
     match errno {
-        Errno::EPERM => "only root, or the user that the director runs as, may command it".to_owned(),
-        errno => errno.to_string(),
+        Errno::EPERM => Trouble::Broken(refused(errno)),
+        errno => Trouble::Word(format!("{PREFIX}{name}: {errno}")),
     }
 }
 
@@ -216,6 +214,24 @@ ulvs: net.ipv4.ip_forward: not a setting of ip_vs; sysctl(8) knows the others
 ulvs: net.ipv4.vs.sync_ports: no value behind the `='; it takes a power of two from 1 to 1073741824
 ";
         assert_eq!(errors, expected);
+    }
+
+    #[test]
+    fn who_may_not_command_is_told_so_once() {
+        struct Refusing;
+        impl Access for Refusing {
+            fn ask(&mut self, _request: Request) -> io::Result<Answer> {
+                Ok(Err(Errno::EPERM))
+            }
+        }
+        let settings = vec!["sloppy_tcp=1".to_owned(), "drop_packet=3".to_owned()];
+        for all in [false, true] {
+            let options = Options { settings: settings.clone(), all, ..Options::default() };
+            let (mut out, mut errors) = (Vec::new(), Vec::new());
+            let error = run(&options, &mut Refusing, &mut out, &mut errors).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+            assert!(out.is_empty() && errors.is_empty());
+        }
     }
 
     #[test]

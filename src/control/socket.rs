@@ -133,9 +133,18 @@ impl Client {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                Err(error) if is_hung_up(&error) => return Ok(()),
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Sends what an answer is expected to. Where the director has closed its end, what it said before
+    /// is still to be read: a refusal, or its end.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.stream.write_all(bytes) {
+            Err(error) if is_hung_up(&error) => Ok(()),
+            outcome => outcome,
         }
     }
 
@@ -147,9 +156,10 @@ impl Client {
             }
             let mut chunk = [0; 65536];
             match self.stream.read(&mut chunk) {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the director has ended")),
+                Ok(0) => return Err(has_ended()),
                 Ok(length) => self.received.extend(&chunk[..length]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_hung_up(&error) => return Err(has_ended()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(io::Error::new(io::ErrorKind::TimedOut, "the director does not answer"));
                 }
@@ -159,11 +169,21 @@ impl Client {
     }
 }
 
+/// Whether the other end is closed. `BrokenPipe` is for a standard output that nobody reads any
+/// more, which a command passes over in silence.
+fn is_hung_up(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset)
+}
+
+fn has_ended() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the director has ended")
+}
+
 impl Access for Client {
     fn ask(&mut self, request: Request) -> io::Result<Answer> {
         let mut bytes = Vec::new();
         encode(&request, &mut bytes)?;
-        self.stream.write_all(&bytes)?;
+        self.send(&bytes)?;
         self.answer()
     }
 
@@ -174,7 +194,7 @@ impl Access for Client {
             for request in window {
                 encode(request, &mut bytes)?;
             }
-            self.stream.write_all(&bytes)?;
+            self.send(&bytes)?;
             for _ in window {
                 answers.push(self.answer()?);
             }
@@ -203,6 +223,33 @@ mod tests {
         let (second, more) = decode::<Request>(&bytes[used..]).unwrap().unwrap();
         assert!(matches!(second, Request::SetSetting { .. }));
         assert_eq!(used + more, bytes.len());
+    }
+
+    #[test]
+    fn what_a_director_said_before_it_hung_up_is_heard() {
+        let (mut theirs, stream) = UnixStream::pair().unwrap();
+        let mut bytes = Vec::new();
+        encode(&Answer::Err(Errno::EPERM), &mut bytes).unwrap();
+        theirs.write_all(&bytes).unwrap();
+        drop(theirs);
+        let mut client = Client { stream, received: Vec::new() };
+        assert_eq!(client.ask(Request::Info).unwrap(), Err(Errno::EPERM));
+        // Not `BrokenPipe`, which means that nobody reads our output.
+        for error in [client.ask(Request::Flush).unwrap_err(), client.ask_all(vec![Request::Flush]).unwrap_err()] {
+            assert_eq!(
+                (error.kind(), error.to_string().as_str()),
+                (io::ErrorKind::UnexpectedEof, "the director has ended")
+            );
+        }
+    }
+
+    #[test]
+    fn a_director_that_ends_without_reading_is_no_closed_output() {
+        let (theirs, stream) = UnixStream::pair().unwrap();
+        let mut client = Client { stream, received: Vec::new() };
+        client.stream.write_all(b"unread").unwrap();
+        drop(theirs);
+        assert_eq!(client.ask(Request::Info).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

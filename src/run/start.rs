@@ -173,7 +173,7 @@ pub fn ensure() -> io::Result<()> {
     // A group of its own: what ends the script that called us does not end the director.
     command.process_group(0);
     let mut child = command.spawn()?;
-    let Some(out) = child.stdout.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
+    let Some(out) = child.stdout.take() else { return Err(io::Error::other("the director has no output")) };
     for line in BufReader::new(out).lines() {
         if line? == READY {
             return Ok(());

@@ -154,7 +154,7 @@ impl Mailbox {
     /// # Errors
     /// The worker is gone.
     pub fn put(&self, message: Message) -> io::Result<()> {
-        self.queue.send(message).map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the worker has ended"))
+        self.queue.send(message).map_err(|_| io::Error::other("the worker has ended"))
     }
 
     /// Wakes the worker.
