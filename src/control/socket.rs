@@ -4,7 +4,7 @@
 //! Messages either way are [postcard] bytes behind their length (32 bits, little-endian).
 //! Requests are answered in their order; many may be on their way at once. Who may command is
 //! decided by the peer's credentials (unix(7), `SO_PEERCRED`): root, or the user that the
-//! director runs as. Anyone else is answered EPERM.
+//! director runs as. Anyone else is answered EPERM at once, without being heard.
 
 use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;

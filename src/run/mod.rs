@@ -1,7 +1,8 @@
 //! `ulvs run`: the director of this network namespace.
 //!
 //! ```text
-//! control thread: server ─┬─ Director ── Workers (mailboxes) ── worker threads
+//! control thread: server ─┬─ Session: a client of the control socket
+//!                         ├─ Director ── Workers (mailboxes) ── worker threads
 //!                         └─ Surroundings ─┬─ Addresses: what is answered for
 //!                                          ├─ LinkPorts (XdpPorts, Tunnels), or TunEntry: how packets come and go
 //!                                          ├─ LocalServers: real servers on this host
@@ -16,6 +17,7 @@ mod options;
 mod permit;
 mod ports;
 mod server;
+mod session;
 mod start;
 mod surroundings;
 mod tun;
