@@ -32,6 +32,25 @@ pub fn prefer_huge_pages(memory: std::ops::Range<usize>) {
     }
 }
 
+/// Keeps every open descriptor but the standard three from the programs that this process starts.
+///
+/// What it opens itself is kept from them anyway; this is about what it was started with.
+///
+/// # Errors
+/// `/proc` is not there to say what is open.
+pub fn keep_descriptors() -> io::Result<()> {
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<c_int>().ok()) else { continue };
+        if number > libc::STDERR_FILENO {
+            // SAFETY: this takes no pointer and changes nothing about a descriptor but what happens to
+            // it when another program is started; on one that was closed meanwhile it is an error,
+            // which means nothing here.
+            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+    Ok(())
+}
+
 /// Gives the calling thread, and only it, this niceness (-20 to 19).
 ///
 /// # Errors
@@ -82,4 +101,24 @@ pub fn keep_capabilities(mask: u64) -> io::Result<()> {
     // each; both arrays have that layout and outlive the call. Process id 0 is this thread.
     let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::fcntl::{FcntlArg, fcntl};
+
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_started_gets_the_standard_descriptors_alone() {
+        let flags = |descriptor: &dyn AsFd| fcntl(descriptor.as_fd(), FcntlArg::F_GETFD).ok();
+        // Inherited ones are as this: open, and not to be closed by exec.
+        let inherited = nix::unistd::dup(io::stdin()).unwrap();
+        assert_eq!(flags(&inherited), Some(0));
+        let standard = || (flags(&io::stdin()), flags(&io::stdout()), flags(&io::stderr()));
+        let before = standard();
+        keep_descriptors().unwrap();
+        assert_eq!(flags(&inherited), Some(libc::FD_CLOEXEC));
+        assert_eq!(standard(), before);
+    }
 }

@@ -14,6 +14,7 @@ use crate::control::director::Director;
 use crate::control::socket;
 use crate::engine::conn::ConnectionTable;
 use crate::engine::{Config, HostStack};
+use crate::host::keep_descriptors;
 use crate::host::posture::Forwarding;
 use crate::worker::Clock;
 
@@ -173,6 +174,8 @@ pub fn ensure() -> io::Result<()> {
     // A group of its own: what ends the script that called us does not end the director.
     command.process_group(0);
     let mut child = command.spawn()?;
+    // A lock that the script holds by a descriptor is not the director's to hold for ever.
+    keep_descriptors()?;
     let Some(out) = child.stdout.take() else { return Err(io::Error::other("the director has no output")) };
     for line in BufReader::new(out).lines() {
         if line? == READY {
