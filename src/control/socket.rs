@@ -5,14 +5,19 @@
 //! Requests are answered in their order; many may be on their way at once. Who may command is
 //! decided by the peer's credentials (unix(7), `SO_PEERCRED`): root, or the user that the
 //! director runs as. Anyone else is answered EPERM at once, without being heard.
+//!
+//! Any user can bind a name that is free, so a client looks as well: what listens must be root's, the
+//! client's own user's, or have a privilege that no director can do without and no other program of an
+//! ordinary user has.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use nix::unistd::getuid;
+use nix::unistd::{geteuid, getuid};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -22,6 +27,8 @@ use super::message::{Access, Answer, Request};
 const NAME: &[u8] = b"ulvs/director";
 /// Longest message that is taken: a listing of a hundred thousand servers fits several times.
 const LONGEST: usize = 256 << 20;
+/// CAP_NET_ADMIN and CAP_NET_RAW, one of which a director has (capabilities(7)).
+const DIRECTORS_PRIVILEGES: u64 = 1 << 12 | 1 << 13;
 /// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Requests that a client has under way at once. The machine around a director is brought in line
@@ -58,7 +65,8 @@ pub fn listen() -> io::Result<UnixListener> {
 /// Whether somebody answers at the socket, rather than merely having it open still.
 fn is_answered() -> bool {
     let answered = || -> io::Result<Answer> {
-        let mut client = Client::connect()?;
+        // Whoever it is, the name is taken.
+        let mut client = Client::connect_to_anybody()?;
         client.stream.set_read_timeout(Some(LEAVING_STEP * LEAVING))?;
         client.ask(Request::Info)
     };
@@ -114,8 +122,22 @@ impl Client {
     /// Connects.
     ///
     /// # Errors
-    /// `ConnectionRefused` when no director runs in this network namespace.
+    /// `ConnectionRefused` when no director runs in this network namespace; a sentence where what
+    /// listens is not to be trusted with commands.
     pub fn connect() -> io::Result<Client> {
+        let client = Client::connect_to_anybody()?;
+        let listener = getsockopt(&client.stream, PeerCredentials)?;
+        let (user, process) = (listener.uid(), listener.pid());
+        if ![0, geteuid().as_raw()].contains(&user) && !may_be_director(process) {
+            return Err(io::Error::other(format!(
+                "process {process} of user {user} listens in a director's place, without a director's privileges \
+                 (CAP_NET_RAW or CAP_NET_ADMIN, as far as you can see that); end it, or command it as that user"
+            )));
+        }
+        Ok(client)
+    }
+
+    fn connect_to_anybody() -> io::Result<Client> {
         let stream = UnixStream::connect_addr(&address()?)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -167,6 +189,22 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether a process has a director's privileges over this machine's network. What it has in a user namespace of
+/// its own, which anybody can make, does not count: such a namespace maps other users (user_namespaces(7)).
+fn may_be_director(process: i32) -> bool {
+    let users = |process: &str| fs::read_to_string(format!("/proc/{process}/uid_map")).ok();
+    let process = process.to_string();
+    let same = users(&process).is_some_and(|theirs| users("self") == Some(theirs));
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    same && privileges(&status) & DIRECTORS_PRIVILEGES != 0
+}
+
+/// The effective capabilities in /proc/PID/status.
+fn privileges(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    line.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Whether the other end is closed. `BrokenPipe` is for a standard output that nobody reads any
@@ -223,6 +261,21 @@ mod tests {
         let (second, more) = decode::<Request>(&bytes[used..]).unwrap().unwrap();
         assert!(matches!(second, Request::SetSetting { .. }));
         assert_eq!(used + more, bytes.len());
+    }
+
+    #[test]
+    fn privileges_are_those_in_effect() {
+        let status = "Name:\tulvs\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000002000\nCapBnd:\t000001ffffffffff\n";
+        assert_eq!(privileges(status), 1 << 13);
+        assert_eq!(privileges("Name:\tulvs\n"), 0);
+        assert_eq!(privileges("CapEff:\tmany\n"), 0);
+    }
+
+    #[test]
+    fn nobody_is_a_director_without_privileges() {
+        let own = privileges(&fs::read_to_string("/proc/self/status").unwrap());
+        assert_eq!(may_be_director(std::process::id() as i32), own & DIRECTORS_PRIVILEGES != 0);
+        assert!(!may_be_director(0), "a process that cannot be seen from here");
     }
 
     #[test]
