@@ -5,8 +5,10 @@
 //! commands can be read, and lines without words are skipped. A last line that is not ended may
 //! still end in one blank; with more than one it is lost, as the original loses it.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, BufReader, Read};
 
+/// How much of the input is read at once: as long as it is there, thousands of lines.
+const READ_AT_ONCE: usize = 256 << 10;
 /// Longest word in bytes; a longer one is taken for several.
 const LONGEST_WORD: usize = 4096;
 /// The word that is dropped.
@@ -23,14 +25,19 @@ pub enum Comments {
 
 /// The command lines of an input, one after the other.
 pub struct Lines<R> {
-    input: R,
+    input: BufReader<R>,
     comments: Comments,
     line: Vec<u8>,
 }
 
-impl<R: BufRead> Lines<R> {
+impl<R: Read> Lines<R> {
     pub fn new(input: R, comments: Comments) -> Lines<R> {
-        Lines { input, comments, line: Vec::new() }
+        Lines { input: BufReader::with_capacity(READ_AT_ONCE, input), comments, line: Vec::new() }
+    }
+
+    /// Whether a whole line is there already: the next one need not be waited for.
+    pub fn has_line(&self) -> bool {
+        self.input.buffer().contains(&b'\n')
     }
 
     /// The words of the next line that has any; `None` at the end of the input.

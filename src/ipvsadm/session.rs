@@ -1,9 +1,10 @@
 //! Carries out command lines: one from the arguments, or with `-R` one after the other.
 //!
-//! While restoring, changes are collected and handed to the director many at a time; everything
-//! that prints waits until those before it are made, so that messages come out in order.
+//! While restoring, changes are collected and handed to the director many at a time, but none waits
+//! for input that is yet to come; everything that prints waits until those before it are made, so
+//! that messages come out in order.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::ops::ControlFlow;
 
 use super::command::{Command, LineError};
@@ -34,7 +35,7 @@ impl Session<'_> {
     /// Carries out the command line of the program's arguments and returns the exit status.
     pub fn run(mut self, words: &[String], input: &mut dyn Read, comments: Comments) -> u8 {
         let outcome = match Command::read(words, self.names) {
-            Ok(Command::Restore) => self.restore(Lines::new(BufReader::new(input), comments)),
+            Ok(Command::Restore) => self.restore(Lines::new(input, comments)),
             Ok(Command::Change(request)) => self.change(vec![request]),
             Ok(command) => self.show(command),
             Err(error) => self.complain(&error),
@@ -48,10 +49,17 @@ impl Session<'_> {
     }
 
     /// Carries out `lines`. The status is that of the last line, or of the one that ended the run.
-    fn restore(&mut self, mut lines: Lines<impl BufRead>) -> Outcome {
+    fn restore(&mut self, mut lines: Lines<impl Read>) -> Outcome {
         let mut changes = Vec::with_capacity(CHANGES_AT_ONCE);
         let mut status = exit::DONE;
         loop {
+            if !lines.has_line() {
+                if !changes.is_empty() {
+                    status = self.change(std::mem::take(&mut changes))?;
+                }
+                // Where this fails, the end of the run says so.
+                let _ = self.out.flush();
+            }
             let command = match lines.next_line() {
                 Ok(Some(words)) => Command::read(&words, self.names),
                 Ok(None) => break,

@@ -186,6 +186,82 @@ fn restoring_hands_over_many_changes_at_once() {
     assert_eq!(director.0.borrow().calls, 1 + 3);
 }
 
+/// Input in pieces, each with what the table must be when it is waited for.
+struct Typed<'a> {
+    director: Fake,
+    pieces: &'a [(&'a str, &'a str)],
+}
+
+impl io::Read for Typed<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let Some(((table, piece), rest)) = self.pieces.split_first() else { return Ok(0) };
+        assert_eq!(self.director.table(), *table, "before {piece:?}");
+        self.pieces = rest;
+        out[..piece.len()].copy_from_slice(piece.as_bytes());
+        Ok(piece.len())
+    }
+}
+
+#[test]
+fn no_line_waits_for_those_that_are_yet_to_come() {
+    let director = Fake::default();
+    let first = "TCP  1.1.1.1:1 rr\n";
+    let pieces = [
+        ("", "-A -t 1.1.1.1:1 -s rr\n-A -t 1.1.1.1:2"),
+        (first, " -s rr\n"),
+        ("TCP  1.1.1.1:1 rr\nTCP  1.1.1.1:2 rr\n", "-D -t 1.1.1.1:2\n"),
+        (first, "-D -t 1.1.1.1:2\n# which fails"),
+        (first, "\n-D -t 1.1.1.1:1\n"),
+        ("", "-A -t 1.1.1.1:3 -s rr"),
+    ];
+    let mut input = Typed { director: director.clone(), pieces: &pieces };
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let mut io = Io { input: &mut input, output: &mut output, errors: &mut errors };
+    let words = ["ipvsadm-restore".into()];
+    let status = run(Program::Restore, &words, &mut io, &mut FakeNames::new(), &mut || Ok(Box::new(director.clone())));
+    assert_eq!((status, String::from_utf8(errors).unwrap().as_str()), (0, "No such service\n"));
+    assert_eq!(director.table(), "TCP  1.1.1.1:3 rr\n");
+}
+
+#[test]
+fn what_was_asked_for_is_shown_before_more_is_waited_for() {
+    /// What is written, where others can see it.
+    #[derive(Clone, Default)]
+    struct Seen(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+
+    impl io::Write for Seen {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Waiting(Seen, usize);
+
+    impl io::Read for Waiting {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.1 += 1;
+            match self.1 {
+                1 => (&b"-L --timeout\n"[..]).read(out),
+                _ => {
+                    assert_eq!(*self.0.0.borrow(), b"Timeout (tcp tcpfin udp): 900 120 300\n");
+                    Ok(0)
+                }
+            }
+        }
+    }
+
+    let mut seen = Seen::default();
+    let mut input = Waiting(seen.clone(), 0);
+    let mut io = Io { input: &mut input, output: &mut seen, errors: &mut Vec::new() };
+    let words = ["ipvsadm".into(), "-R".into()];
+    let mut connect = || Ok(Box::new(Fake::default()) as Box<dyn Access>);
+    assert_eq!(run(Program::Ipvsadm, &words, &mut io, &mut FakeNames::new(), &mut connect), 0);
+}
+
 #[test]
 fn the_command_comes_first_and_the_director_before_it() {
     let director = Fake::default();
