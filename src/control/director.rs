@@ -236,6 +236,7 @@ impl<F: Fleet> Director<F> {
                 Reply::Settings(vec![(name, value)])
             }
             Request::Marks => Reply::Marks(self.model.marks().to_vec()),
+            Request::HelpedPorts => Reply::HelpedPorts(self.model.ftp_ports().to_vec()),
             Request::Stats => Reply::Stats(self.stats(now)),
             Request::Status => Reply::Status(self.status(now)),
             // Ending the process is the server's business; changes were dealt with before.

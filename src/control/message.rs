@@ -119,6 +119,8 @@ pub enum Request {
 
 /// The answer to a request; a refused one is answered by its [`Errno`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    /// The virtual ports on which FTP is helped, answered by [`Reply::HelpedPorts`].
+    HelpedPorts,
 pub enum Reply {
     Done,
     Info(Info),
@@ -137,6 +139,7 @@ pub enum Reply {
 
 /// One answer, as it travels.
 pub type Answer = Result<Reply, Errno>;
+    HelpedPorts(Vec<Port>),
 
 /// Version and table size, as the heading of a listing shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

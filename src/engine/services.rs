@@ -249,6 +249,10 @@ impl Services {
         self.helped_ports = ports.to_vec();
     }
 
+    pub fn helped_ports(&self) -> &[Port] {
+        &self.helped_ports
+    }
+
     /// Whether FTP is helped on a virtual port.
     pub fn is_helped_port(&self, port: Port) -> bool {
         self.helped_ports.contains(&port)

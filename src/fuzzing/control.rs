@@ -70,6 +70,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
             Request::Workers,
             Request::Settings { name: None },
             Request::Marks,
+            Request::HelpedPorts,
             Request::Stats,
             Request::Status,
         ];

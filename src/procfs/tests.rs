@@ -87,6 +87,43 @@ fn pages_follow_one_another_with_origin_or_engine_data() {
 }
 
 #[test]
+fn every_helped_port_has_a_row_the_last_one_first() {
+    struct Ftp(Vec<Port>);
+    impl Access for Ftp {
+        fn ask(&mut self, request: Request) -> io::Result<Answer> {
+            let connection = |virtual_port, client_port, method| ConnectionEntry {
+                virtual_port: Port(virtual_port),
+                method,
+                ..entry(client_port)
+            };
+            Ok(Ok(match request {
+                Request::HelpedPorts => Reply::HelpedPorts(self.0.clone()),
+                _ => Reply::Connections(ConnectionPage {
+                    entries: vec![
+                        connection(2121, 4000, ForwardingMethod::Masquerading),
+                        connection(2121, 4001, ForwardingMethod::Masquerading),
+                        connection(2121, 4002, ForwardingMethod::DirectRouting),
+                        connection(2121, 0, ForwardingMethod::Masquerading),
+                        connection(80, 4003, ForwardingMethod::Masquerading),
+                    ],
+                    next: None,
+                }),
+            }))
+        }
+    }
+    let printed = |ports: &[u16]| {
+        let mut out = Vec::new();
+        let ports = ports.iter().map(|port| Port(*port)).collect();
+        print(File::Applications, &mut Ftp(ports), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let heading = "prot port    usecnt name\n";
+    let rows = "TCP  2121    2      ftp              \nTCP  21      0      ftp              \n";
+    assert_eq!(printed(&[21, 2121]), format!("{heading}{rows}"));
+    assert_eq!(printed(&[]), heading);
+}
+
+#[test]
 fn a_refusal_is_an_error() {
     let error = print(File::Services, &mut Fake { pages: 0, asked: Vec::new() }, &mut Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), Errno::EPERM.to_string());

@@ -130,6 +130,7 @@ impl Lab {
 
     /// Switches FTP's helper off, as where the kernel's module is not loaded.
     pub fn help_no_ftp(&mut self) {
+        self.director.set_ftp_ports(&[]);
         self.director.fleet().engine.set_ftp_ports(&[]);
     }
 

@@ -90,6 +90,11 @@ impl Engine {
         self.services.set_helped_ports(ports);
     }
 
+    /// The virtual ports on which FTP is helped, as they were said.
+    pub fn ftp_ports(&self) -> &[Port] {
+        self.services.helped_ports()
+    }
+
     /// The sequence data of a connection that has some (its flags say so).
     pub fn sequence_data(&self, id: ConnectionId) -> Option<SequenceData> {
         let flags = self.connections.get(id)?.flags;
