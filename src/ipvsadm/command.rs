@@ -246,6 +246,8 @@ impl Draft {
             OptionName::TunnelPort => {
                 self.tunnel.port = Port(number(value, 1..=0xffff).ok_or(Complaint::TunnelPort)?);
             }
+            // Without a name it is as if it were not given.
+            OptionName::MulticastInterface if value.is_empty() => self.interface = DEFAULT_INTERFACE.to_owned(),
             OptionName::MulticastInterface => self.interface = cut(value, LONGEST_INTERFACE).to_owned(),
             OptionName::SyncId => self.sync_id = number(value, 0..=0xff).ok_or(Complaint::SyncId)?,
             OptionName::SyncMaximumLength => {

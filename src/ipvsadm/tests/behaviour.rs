@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::fake::{Fake, LONG_NAME};
 use super::*;
 use crate::base::{Port, Protocol};
-use crate::control::message::{ConnectionEntry, Counters, Rates};
+use crate::control::message::{ConnectionEntry, Counters, Rates, Request};
 use crate::table::ForwardingMethod;
 
 const TRY: &str = "Try `ipvsadm -h' or 'ipvsadm --help' for more information.";
@@ -395,6 +395,16 @@ fn long_names_are_cut_and_ipv6_is_not() {
     assert_eq!(lines[1], format!("  -> {} Route   1      0          0         ", &LONG_NAME[..28]));
     assert_eq!(lines[2], format!("TCP  [{} rr", &LONG_NAME[..58]));
     assert_eq!(lines[3], format!("  -> [{} Route   1      0          0         ", &LONG_NAME[..58]));
+}
+
+#[test]
+fn an_interface_without_a_name_is_the_usual_one() {
+    for line in ["--start-daemon master", "--start-daemon master --mcast-interface="] {
+        let command =
+            command::Command::read(&line.split(' ').map(str::to_owned).collect::<Vec<_>>(), &mut FakeNames::new());
+        let Ok(command::Command::Change(Request::StartDaemon { config })) = command else { panic!("{command:?}") };
+        assert_eq!(config.interface, "eth0", "{line}");
+    }
 }
 
 #[test]
