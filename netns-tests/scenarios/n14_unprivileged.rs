@@ -14,13 +14,17 @@ pub fn run(world: &mut World) -> Outcome {
     world.build(Topology::Nat, Director::Started)?;
     world.add_services("-t", 80, "rr")?;
     let tools = world.tools()?;
+    let nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "env"];
     let path = format!("PATH={}:/usr/sbin:/usr/bin:/sbin:/bin", tools.display());
     for line in ["-L -n", "-C", "-A -t 10.0.1.100:81 -s rr"] {
-        let words = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "env", "ULVS_AUTOSTART=0", &path, "ipvsadm"];
-        let output = world.run("director", &words.into_iter().chain(line.split(' ')).collect::<Vec<_>>())?;
-        let said = text(&output.stderr);
-        ensure!(said.contains("Permission denied (you must be root)"), "ipvsadm {line}: {said:?}");
-        ensure!(output.status.code() == Some(2), "ipvsadm {line}: {}", output.status);
+        // Beside a director, and where none runs and this user cannot start one.
+        for role in ["director", "client"] {
+            let words = nobody.into_iter().chain([path.as_str(), "ipvsadm"]).chain(line.split(' '));
+            let output = world.run(role, &words.collect::<Vec<_>>())?;
+            let said = text(&output.stderr);
+            ensure!(said.contains("Permission denied (you must be root)"), "ipvsadm {line}: {said:?}");
+            ensure!(output.status.code() == Some(2), "ipvsadm {line}: {}", output.status);
+        }
     }
     ensure!(world.adm("-L -n")?.contains("10.0.1.100:80 rr"), "the service is gone");
     Ok(())

@@ -29,17 +29,20 @@ fn connect() -> Result<Box<dyn Access>, ConnectError> {
                 let hint = "no director runs in this network namespace; start one with `ulvs run`".to_owned();
                 return Err(ConnectError::NoDirector { hint });
             }
-            run::ensure().map_err(|error| ConnectError::NoDirector { hint: error.to_string() })?;
+            run::ensure().map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => ConnectError::NotPermitted { hint: Some(error.to_string()) },
+                _ => ConnectError::NoDirector { hint: error.to_string() },
+            })?;
             Client::connect()
         }
         outcome => outcome,
     };
     let mut client = client.map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => ConnectError::NotPermitted,
+        io::ErrorKind::PermissionDenied => ConnectError::NotPermitted { hint: None },
         _ => ConnectError::Broken(error),
     })?;
     match client.ask(Request::Info) {
-        Ok(Err(Errno::EPERM)) => Err(ConnectError::NotPermitted),
+        Ok(Err(Errno::EPERM)) => Err(ConnectError::NotPermitted { hint: None }),
         Ok(_) => Ok(Box::new(client)),
         Err(error) => Err(ConnectError::Broken(error)),
     }

@@ -95,9 +95,9 @@ pub enum ConnectError {
     /// no director runs here; the hint says how to start one
     #[error("no director runs here: {hint}")]
     NoDirector { hint: String },
-    /// the caller may not command the director
+    /// the caller may not command the director, or (the hint says it) not start one
     #[error("permission denied")]
-    NotPermitted,
+    NotPermitted { hint: Option<String> },
     /// the way to the director is broken
     #[error("{0}")]
     Broken(#[source] io::Error),
@@ -190,7 +190,7 @@ fn start<'a>(
     let refusal = |errno| messages::refusal(Operation::Other, errno).to_owned();
     let access = connect().map_err(|error| match error {
         ConnectError::NoDirector { hint } => (refusal(Errno::ENOPROTOOPT), Some(hint)),
-        ConnectError::NotPermitted => (refusal(Errno::EPERM), None),
+        ConnectError::NotPermitted { hint } => (refusal(Errno::EPERM), hint),
         ConnectError::Broken(error) => (error.to_string(), None),
     })?;
     let mut director = Director::new(access);

@@ -68,3 +68,35 @@ pub enum PortError {
     #[error("{step} on {link} failed")]
     Step { step: &'static str, link: String, source: io::Error },
 }
+
+impl From<PortError> for io::Error {
+    /// Of the kind that says whether it is a matter of privileges.
+    fn from(error: PortError) -> io::Error {
+        let kind = match error {
+            PortError::NotPermitted { .. }
+            | PortError::XdpNotPermitted { .. }
+            | PortError::TunnelsNotPermitted { .. }
+            | PortError::TunNotPermitted { .. } => io::ErrorKind::PermissionDenied,
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_permitted_is_known_as_such() {
+        let kind = |error: PortError| io::Error::from(error).kind();
+        let source = || io::Error::from_raw_os_error(libc::EPERM);
+        let link = || "eth0".to_owned();
+        assert_eq!(kind(PortError::NotPermitted { link: link(), source: source() }), io::ErrorKind::PermissionDenied);
+        assert_eq!(
+            kind(PortError::TunNotPermitted { link: link(), source: source() }),
+            io::ErrorKind::PermissionDenied
+        );
+        assert_eq!(kind(PortError::Fanout { link: link(), source: source() }), io::ErrorKind::Other);
+    }
+}

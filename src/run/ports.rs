@@ -111,7 +111,7 @@ impl LinkPorts {
         let mut group = FanoutGroup::New;
         for worker in 0..workers.count() {
             let way = Way::Packet(self.packet_options(view, addresses, link, group));
-            let joined = workers.open(worker, link.id, way)?.map_err(io::Error::other)?;
+            let joined = workers.open(worker, link.id, way)?.map_err(io::Error::from)?;
             if let Some(number) = joined {
                 group = FanoutGroup::Join(number);
             }

@@ -28,11 +28,23 @@ use super::workers::{Plan, Workers};
 /// The line that says that a director answers now.
 const READY: &str = "ready";
 
+/// The line that says that this user may not run a director.
+const NOT_PERMITTED: &str = "not permitted";
+
 /// Runs a director until it is told to end.
 ///
 /// # Errors
 /// What keeps it from starting, or ended it, with what to do about it.
 pub fn run(options: &Options) -> io::Result<()> {
+    let outcome = direct(options);
+    if options.detach && outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        // Whoever started us has words of its own for that. Nobody may be listening any more.
+        let _ = writeln!(io::stdout(), "{NOT_PERMITTED}");
+    }
+    outcome
+}
+
+fn direct(options: &Options) -> io::Result<()> {
     // Before any thread starts, so that none of them is interrupted.
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
@@ -74,7 +86,7 @@ pub fn run(options: &Options) -> io::Result<()> {
         Ok(network) => network,
         Err(error) => {
             workers.stop();
-            return Err(explained(error));
+            return Err(error);
         }
     };
     let mut director = Director::new(clock.now(), workers, options.max_connections);
@@ -124,17 +136,6 @@ fn introduction(options: &Options, surroundings: &Surroundings, forwarding: Forw
     lines
 }
 
-/// Adds what to do to an error of opening sockets.
-fn explained(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => io::Error::new(
-            error.kind(),
-            format!("{error}; ulvs needs CAP_NET_RAW: run it as root, or `setcap cap_net_raw+ep` its binary"),
-        ),
-        _ => error,
-    }
-}
-
 /// The cores that workers are pinned to.
 fn cores(choice: &Cores) -> Vec<usize> {
     match choice {
@@ -166,20 +167,23 @@ fn leave_terminal() -> io::Result<()> {
 /// Starts a director in the background and waits until it answers.
 ///
 /// # Errors
-/// What it said instead.
+/// What it said instead: `PermissionDenied` where this user may not run one.
 pub fn ensure() -> io::Result<()> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("ulvs").args(["run", "--detach"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).current_dir("/");
     // A group of its own: what ends the script that called us does not end the director.
     command.process_group(0);
-    let mut child = command.spawn()?;
     // A lock that the script holds by a descriptor is not the director's to hold for ever.
     keep_descriptors()?;
+    let mut child = command.spawn()?;
     let Some(out) = child.stdout.take() else { return Err(io::Error::other("the director has no output")) };
+    let mut kind = io::ErrorKind::Other;
     for line in BufReader::new(out).lines() {
-        if line? == READY {
-            return Ok(());
+        match line?.as_str() {
+            READY => return Ok(()),
+            NOT_PERMITTED => kind = io::ErrorKind::PermissionDenied,
+            _ => {}
         }
     }
     let mut said = String::new();
@@ -191,5 +195,5 @@ pub fn ensure() -> io::Result<()> {
     if socket::Client::connect().is_ok() {
         return Ok(());
     }
-    Err(io::Error::other(format!("the director could not be started: {}", said.trim_end())))
+    Err(io::Error::new(kind, format!("the director could not be started: {}", said.trim_end())))
 }

@@ -38,7 +38,7 @@ impl TunEntry {
     pub fn open(&mut self, workers: &Workers) -> io::Result<()> {
         for worker in 0..workers.count() {
             let way = Way::Tun(TunOptions::new(&self.name));
-            workers.open(worker, LINK, way)?.map_err(io::Error::other)?;
+            workers.open(worker, LINK, way)?.map_err(io::Error::from)?;
         }
         self.way = Some(TunWay::open(&self.name, Side::Transit).map_err(io::Error::other)?);
         Ok(())

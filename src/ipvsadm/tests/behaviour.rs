@@ -278,10 +278,10 @@ fn without_a_director_every_command_fails() {
     let missing = || ConnectError::NoDirector { hint: "Start one with `ulvs run'.".to_owned() };
     let missing_text = format!("Can't initialize ipvs: Protocol not available\n{SURE}\nStart one with `ulvs run'.");
     assert_eq!(failure(missing), Run::failed(2, &missing_text));
-    assert_eq!(
-        failure(|| ConnectError::NotPermitted),
-        Run::failed(2, &format!("Can't initialize ipvs: Permission denied (you must be root)\n{SURE}"))
-    );
+    let denied = format!("Can't initialize ipvs: Permission denied (you must be root)\n{SURE}");
+    assert_eq!(failure(|| ConnectError::NotPermitted { hint: None }), Run::failed(2, &denied));
+    let not_startable = || ConnectError::NotPermitted { hint: Some("It cannot be started.".to_owned()) };
+    assert_eq!(failure(not_startable), Run::failed(2, &format!("{denied}\nIt cannot be started.")));
     assert_eq!(
         failure(|| ConnectError::Broken(io::ErrorKind::ConnectionReset.into())),
         Run::failed(2, &format!("Can't initialize ipvs: connection reset\n{SURE}"))
@@ -518,7 +518,9 @@ fn the_restore_program_empties_the_table_and_skips_comments() {
     assert_eq!(restore(" # c\n-A -t 1.1.1.3:1\n"), Run::failed(255, TRY));
     assert_eq!(director.table(), "");
     let denied = "Can't initialize ipvs: Permission denied (you must be root)";
-    let failed = run_program(Program::Restore, &["ipvsadm-restore"], "-L", &mut || Err(ConnectError::NotPermitted));
+    let failed = run_program(Program::Restore, &["ipvsadm-restore"], "-L", &mut || {
+        Err(ConnectError::NotPermitted { hint: None })
+    });
     assert_eq!(failed, Run::failed(2, &format!("{denied}\n{SURE}\n{denied}\n{SURE}")));
 }
 
