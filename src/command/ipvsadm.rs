@@ -10,7 +10,7 @@ use crate::ipvsadm::{self, ConnectError, Io, Program, SystemNames};
 use crate::run;
 use crate::table::Errno;
 
-/// Set to 0, no director is started where none runs; to 1, one is, also for `ulvs ipvsadm`.
+/// Set to 0, no director is started where none runs; with anything else, or unset, one is.
 const AUTOSTART: &str = "ULVS_AUTOSTART";
 
 /// Runs a program of the ipvsadm package.
