@@ -1,5 +1,6 @@
 //! Addresses, ports and protocol numbers, in the shapes the packet path wants.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -219,6 +220,19 @@ impl Protocol {
     pub const AH: Protocol = Protocol(51);
     pub const ICMPV6: Protocol = Protocol(58);
     pub const SCTP: Protocol = Protocol(132);
+
+    /// The name that the kernel's ip_vs has for it.
+    pub fn name(self) -> Cow<'static, str> {
+        match self {
+            Protocol::IP => "IP".into(),
+            Protocol::ICMP => "ICMP".into(),
+            Protocol::TCP => "TCP".into(),
+            Protocol::UDP => "UDP".into(),
+            Protocol::ICMPV6 => "ICMPv6".into(),
+            Protocol::SCTP => "SCTP".into(),
+            Protocol(number) => format!("IP_{number}").into(),
+        }
+    }
 }
 
 /// An Ethernet address.

@@ -14,6 +14,10 @@ use crate::table::{
     DestinationConfig, DestinationKey, Errno, ForwardingMethod, MarkRule, ServiceConfig, ServiceKey, Timeouts,
 };
 
+/// How many services' destinations a listing asks for at once: a listing of many services takes few
+/// round trips, and no more answers are under way than a director keeps for a client.
+pub const SERVICES_AT_ONCE: usize = 256;
+
 /// A request to the director.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
@@ -115,12 +119,12 @@ pub enum Request {
     },
     /// Ends the director in an orderly way.
     Shutdown,
+    /// The virtual ports on which FTP is helped, answered by [`Reply::HelpedPorts`].
+    HelpedPorts,
 }
 
 /// The answer to a request; a refused one is answered by its [`Errno`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    /// The virtual ports on which FTP is helped, answered by [`Reply::HelpedPorts`].
-    HelpedPorts,
 pub enum Reply {
     Done,
     Info(Info),
@@ -135,11 +139,11 @@ pub enum Reply {
     Marks(Vec<MarkRule>),
     Stats(Vec<StatLine>),
     Status(Status),
+    HelpedPorts(Vec<Port>),
 }
 
 /// One answer, as it travels.
 pub type Answer = Result<Reply, Errno>;
-    HelpedPorts(Vec<Port>),
 
 /// Version and table size, as the heading of a listing shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use std::io::Write;
 use super::address::Naming;
 use super::director::{Director, Failure};
 use super::names::Names;
-use crate::base::{Port, Protocol};
+use crate::base::Port;
 use crate::control::message::ConnectionEntry;
 
 /// Whether persistence engines and their data are shown (`--persistent-conn`).
@@ -59,7 +59,7 @@ fn print_row(
     let client = endpoint(entry.client, entry.client_port);
     let service = endpoint(entry.virtual_address, entry.virtual_port);
     let destination = endpoint(entry.destination, entry.destination_port);
-    let protocol = protocol_name(entry.protocol);
+    let protocol = entry.protocol.name();
     let expires = format!("{:02}:{:02}", entry.expires / 60, entry.expires % 60);
     write!(out, "{protocol:<3} {expires:<6} {:<11} {client:<18} {service:<18} ", entry.state)?;
     let data = entry.engine.as_ref().and_then(|(engine, data)| {
@@ -75,17 +75,4 @@ fn print_row(
         }
     }
     Ok(())
-}
-
-/// The protocol as the kernel's connection table names it.
-fn protocol_name(protocol: Protocol) -> String {
-    match protocol {
-        Protocol::IP => "IP".to_owned(),
-        Protocol::ICMP => "ICMP".to_owned(),
-        Protocol::TCP => "TCP".to_owned(),
-        Protocol::UDP => "UDP".to_owned(),
-        Protocol::ICMPV6 => "ICMPv6".to_owned(),
-        Protocol::SCTP => "SCTP".to_owned(),
-        Protocol(number) => format!("IP_{number}"),
-    }
 }

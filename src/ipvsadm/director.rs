@@ -8,9 +8,6 @@ use crate::control::message::{
 };
 use crate::table::{Errno, ServiceKey, Timeouts};
 
-/// How many services' destinations a listing asks for at once.
-pub const SERVICES_AT_ONCE: usize = 256;
-
 /// Why something that was asked is not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -58,8 +55,7 @@ impl<'a> Director<'a> {
         }
     }
 
-    /// The destinations of each of `services`, in the same order; at most [`SERVICES_AT_ONCE`], so
-    /// that no answer grows beyond bounds.
+    /// The destinations of each of `services`, in the same order.
     pub fn destinations(&mut self, services: &[ServiceEntry]) -> Result<Vec<Vec<DestinationEntry>>, Failure> {
         let requests = services.iter().map(|service| Request::Destinations { service: service.key }).collect();
         let answers = self.0.ask_all(requests).map_err(Failure::Broken)?;

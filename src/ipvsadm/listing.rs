@@ -14,12 +14,12 @@ use std::fmt;
 use std::io::Write;
 
 use super::address::{Naming, cut};
-use super::director::{Director, Failure, SERVICES_AT_ONCE};
+use super::director::{Director, Failure};
 use super::names::Names;
 use super::numbers::{Counter, Precision};
 use super::order;
 use crate::base::{Family, Protocol};
-use crate::control::message::{Counters, DestinationEntry, Info, ServiceEntry};
+use crate::control::message::{Counters, DestinationEntry, Info, SERVICES_AT_ONCE, ServiceEntry};
 use crate::table::{ForwardingMethod, ServiceConfig, ServiceFlags, ServiceKey, Tunnel, TunnelChecksum, TunnelKind};
 
 /// Room for an IPv4 service and its protocol; longer names are cut off.

@@ -6,12 +6,12 @@
 use std::io::Write;
 
 use super::address::Naming;
-use super::director::{Director, Failure, SERVICES_AT_ONCE};
+use super::director::{Director, Failure};
 use super::listing::{netmask, protocol, scheduler_flags};
 use super::names::Names;
 use super::order;
 use crate::base::{Family, Protocol};
-use crate::control::message::{DestinationEntry, ServiceEntry};
+use crate::control::message::{DestinationEntry, SERVICES_AT_ONCE, ServiceEntry};
 use crate::table::{DestinationConfig, ForwardingMethod, ServiceFlags, ServiceKey, TunnelChecksum, TunnelKind};
 
 /// Prints the table.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Hex, Name, ask, unfitting};
+use super::{Hex, ask, unfitting};
 use crate::control::message::{Access, ConnectionEntry, Reply, Request};
 
 /// What stands at the end of a line, besides the seconds.
@@ -35,7 +35,7 @@ fn print_entry(last: Last, entry: &ConnectionEntry, out: &mut dyn Write) -> io::
     write!(
         out,
         "{:<3} {} {:04X} {} {:04X} {} {:04X} {:<11} ",
-        Name(entry.protocol),
+        entry.protocol.name(),
         Hex(entry.client),
         entry.client_port.0,
         Hex(entry.virtual_address),

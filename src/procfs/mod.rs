@@ -23,7 +23,6 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use crate::base::Protocol;
 use crate::control::message::{Access, Reply, Request};
 
 /// One of the files.
@@ -88,23 +87,6 @@ impl fmt::Display for Hex {
                 write!(out, "{first:04x}")?;
                 rest.iter().try_for_each(|group| write!(out, ":{group:04x}"))
             }
-        }
-    }
-}
-
-/// A protocol as the kernel names it.
-struct Name(Protocol);
-
-impl fmt::Display for Name {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Protocol::IP => out.pad("IP"),
-            Protocol::ICMP => out.pad("ICMP"),
-            Protocol::TCP => out.pad("TCP"),
-            Protocol::UDP => out.pad("UDP"),
-            Protocol::ICMPV6 => out.pad("ICMPv6"),
-            Protocol::SCTP => out.pad("SCTP"),
-            Protocol(number) => out.pad(&format!("IP_{number}")),
         }
     }
 }

@@ -3,13 +3,11 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use super::{Hex, Name, ask, unfitting};
+use super::{Hex, ask, unfitting};
 use crate::base::Family;
-use crate::control::message::{Access, DestinationEntry, Reply, Request, ServiceEntry};
+use crate::control::message::{Access, DestinationEntry, Reply, Request, SERVICES_AT_ONCE, ServiceEntry};
 use crate::table::{ForwardingMethod, ServiceFlags, ServiceKey};
 
-/// Services whose destinations are asked for at once.
-const SERVICES_AT_ONCE: usize = 256;
 /// The kernel's ticks in a second.
 const TICKS: u32 = 250;
 
@@ -36,10 +34,10 @@ fn print_service(service: &ServiceEntry, out: &mut dyn Write) -> io::Result<()> 
     let one_packet = if config.flags.has(ServiceFlags::ONE_PACKET) { "ops " } else { "" };
     match service.key {
         ServiceKey::Address { protocol, address: address @ IpAddr::V4(_), port } => {
-            write!(out, "{}  {}:{:04X} {} {one_packet} ", Name(protocol), Hex(address), port.0, config.scheduler)?;
+            write!(out, "{}  {}:{:04X} {} {one_packet} ", protocol.name(), Hex(address), port.0, config.scheduler)?;
         }
         ServiceKey::Address { protocol, address, port } => {
-            write!(out, "{}  [{}]:{:04X} {} ", Name(protocol), Hex(address), port.0, config.scheduler)?;
+            write!(out, "{}  [{}]:{:04X} {} ", protocol.name(), Hex(address), port.0, config.scheduler)?;
         }
         ServiceKey::Mark { mark, .. } => write!(out, "FWM  {mark:08X} {} {one_packet}", config.scheduler)?,
     }

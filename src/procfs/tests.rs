@@ -4,7 +4,7 @@
 use std::io;
 
 use super::*;
-use crate::base::Port;
+use crate::base::{Port, Protocol};
 use crate::control::message::{Answer, ConnectionEntry, ConnectionPage, Counters, Rates};
 use crate::table::{Errno, ForwardingMethod};
 

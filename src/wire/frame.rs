@@ -151,6 +151,7 @@ impl<'a> Frame<'a> {
     }
 
     /// Takes `length` bytes off the front of the packet.
+    #[cfg(test)]
     pub fn strip(&mut self, length: usize) {
         debug_assert!(length <= self.packet_length());
         self.network += length.min(self.packet_length());

@@ -8,22 +8,24 @@ use pnet::packet::ipv6::Ipv6Packet;
 
 use crate::base::Family;
 
+use super::ip::{v4, v6};
+
 /// Length of an IPv4 header without options.
-pub(crate) const IPV4_LENGTH: usize = 20;
-pub(crate) const IPV6_LENGTH: usize = 40;
+pub(crate) const IPV4_LENGTH: usize = v4::LENGTH;
+pub(crate) const IPV6_LENGTH: usize = v6::LENGTH;
 /// Length of the IPv6 fragment header, and the unit of fragment offsets.
 pub(crate) const FRAGMENT_HEADER_LENGTH: usize = 8;
 pub(crate) const FRAGMENT_UNIT: usize = 8;
 /// Every link carries IPv6 packets of this length.
-pub(crate) const IPV6_MINIMUM_MTU: usize = 1280;
+pub(crate) const IPV6_MINIMUM_MTU: usize = v6::MINIMUM_MTU as usize;
 /// The longest IPv4 packet, and the longest IPv6 payload.
 pub(crate) const MAX_LENGTH: usize = 65535;
 /// Both addresses as they stand in an IPv4 header.
-pub(crate) const IPV4_ADDRESSES: std::ops::Range<usize> = 12..20;
+pub(crate) const IPV4_ADDRESSES: std::ops::Range<usize> = v4::SOURCE.start..v4::DESTINATION.end;
 /// The destination among them.
-pub(crate) const IPV4_DESTINATION: std::ops::Range<usize> = 16..20;
+pub(crate) const IPV4_DESTINATION: std::ops::Range<usize> = v4::DESTINATION;
 /// Both addresses as they stand in an IPv6 header.
-pub(crate) const IPV6_ADDRESSES: std::ops::Range<usize> = 8..40;
+pub(crate) const IPV6_ADDRESSES: std::ops::Range<usize> = v6::SOURCE.start..v6::DESTINATION.end;
 
 /// The IP version of `packet`; `None` where it is neither 4 nor 6.
 pub(crate) fn family(packet: &[u8]) -> Option<Family> {
@@ -63,11 +65,7 @@ pub(crate) fn ipv6(packet: &[u8]) -> Option<&[u8]> {
 
 /// Next Header numbers of the extension headers that Linux steps over.
 pub(crate) mod extension {
-    pub(crate) const HOP_BY_HOP: u8 = 0;
-    pub(crate) const ROUTING: u8 = 43;
-    pub(crate) const FRAGMENT: u8 = 44;
-    pub(crate) const AUTHENTICATION: u8 = 51;
-    pub(crate) const DESTINATION: u8 = 60;
+    pub(crate) use super::v6::{AUTHENTICATION, DESTINATION_OPTIONS as DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING};
 }
 
 /// One header of an IPv6 packet's chain.
@@ -92,8 +90,7 @@ pub(crate) struct Chain<'a> {
 impl<'a> Chain<'a> {
     /// The chain of an IPv6 `packet` (at least its fixed header).
     pub(crate) fn new(packet: &'a [u8]) -> Chain<'a> {
-        const NEXT_HEADER: usize = 6;
-        let next = packet.get(NEXT_HEADER).map(|&kind| Link { kind, at: IPV6_LENGTH, named_at: NEXT_HEADER });
+        let next = packet.get(v6::NEXT_HEADER).map(|&kind| Link { kind, at: IPV6_LENGTH, named_at: v6::NEXT_HEADER });
         Chain { packet, next }
     }
 

@@ -47,16 +47,11 @@ pub mod icmp {
     /// Length of the header before the quoted packet.
     pub const LENGTH: usize = 8;
 
-    pub const ECHO_REPLY: u8 = 0;
     pub const UNREACHABLE: u8 = 3;
     pub const SOURCE_QUENCH: u8 = 4;
-    pub const ECHO: u8 = 8;
     pub const TIME_EXCEEDED: u8 = 11;
     pub const FRAGMENTATION_NEEDED: u8 = 4;
 
-    pub const ECHO_V6: u8 = 128;
-    pub const ECHO_REPLY_V6: u8 = 129;
-    pub const PACKET_TOO_BIG_V6: u8 = 2;
     /// ICMPv6 messages below this type are errors.
     pub const FIRST_INFORMATION_V6: u8 = 128;
 }
