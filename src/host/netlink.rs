@@ -4,6 +4,8 @@
 //! at all; a [`Subscription`] never waits, so that it can stand in an event loop. Both take
 //! messages from the kernel only: anyone may send to a netlink address.
 
+mod metrics;
+
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -107,7 +109,14 @@ impl Message<'_> {
 
     /// Decodes a message of rtnetlink; one that is not understood is logged and left out.
     pub fn route(&self) -> Option<RouteNetlinkMessage> {
-        match RouteNetlinkMessage::parse_with_param(self.payload, self.kind) {
+        let parse = |payload: &[u8]| RouteNetlinkMessage::parse_with_param(payload, self.kind);
+        let parsed = parse(self.payload).or_else(|error| match self.kind {
+            libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
+                metrics::numbers_only(self.payload).map_or(Err(error), |payload| parse(&payload))
+            }
+            _ => Err(error),
+        });
+        match parsed {
             Ok(message) => Some(message),
             Err(error) => {
                 log::warn!("rtnetlink message of type {} left out: {error}", self.kind);

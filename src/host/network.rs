@@ -174,7 +174,11 @@ impl Watcher {
                             changes.network = true;
                             continue;
                         }
-                        match message.route().and_then(decode::notification) {
+                        let Some(told) = message.route() else {
+                            changes.network |= decode::is_about_network(message.kind);
+                            continue;
+                        };
+                        match decode::notification(told) {
                             Some(decode::Notification::Network) => changes.network = true,
                             Some(decode::Notification::Neighbour(entry)) => {
                                 changes.neighbours.push(entry.event(&mut self.ids));

@@ -131,6 +131,23 @@ pub enum Notification {
     Neighbour(KernelNeighbour),
 }
 
+/// Whether a message of this type tells of the network, for one that cannot be read.
+pub fn is_about_network(kind: u16) -> bool {
+    matches!(
+        kind,
+        libc::RTM_NEWLINK
+            | libc::RTM_DELLINK
+            | libc::RTM_NEWADDR
+            | libc::RTM_DELADDR
+            | libc::RTM_NEWROUTE
+            | libc::RTM_DELROUTE
+            | libc::RTM_NEWRULE
+            | libc::RTM_DELRULE
+            | libc::RTM_NEWQDISC
+            | libc::RTM_DELQDISC
+    )
+}
+
 pub fn notification(message: RouteNetlinkMessage) -> Option<Notification> {
     match message {
         // Bridges and wireless links announce their inner life with a family of their own.
@@ -548,6 +565,16 @@ mod tests {
                 (kind, interface, gateway.map(|text: &str| text.parse().unwrap()), metric, mtu)
             });
             assert_eq!(found, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_tells_of_the_network_all_the_same() {
+        for kind in [libc::RTM_NEWLINK, libc::RTM_DELADDR, libc::RTM_NEWROUTE, libc::RTM_DELRULE, libc::RTM_NEWQDISC] {
+            assert!(is_about_network(kind), "{kind}");
+        }
+        for kind in [libc::RTM_NEWNEIGH, libc::RTM_DELNEIGH, libc::RTM_NEWTCLASS, libc::RTM_NEWTFILTER] {
+            assert!(!is_about_network(kind), "{kind}");
         }
     }
 

@@ -39,6 +39,7 @@ fn links_addresses_and_routes_are_read_as_the_kernel_has_them() {
         "route add default via 10.2.0.254 metric 100",
         "route add 192.0.2.0/24 nexthop via 10.2.0.8 nexthop via 10.1.0.8",
         "route add 198.51.100.0/24 via 10.1.0.9 mtu 1300 src 10.99.0.7",
+        "route add 198.51.100.64/26 via 10.2.0.9 mtu 1200 congctl reno",
         "route add blackhole 203.0.113.0/24",
         "route add 198.18.0.0/15 via 10.1.0.9 table 77",
         "-6 route add default via fd01::fe",
@@ -71,6 +72,7 @@ fn links_addresses_and_routes_are_read_as_the_kernel_has_them() {
     assert_eq!(hop("10.1.0.77"), unicast("left", "10.1.0.77", "10.1.0.1", 1500));
     assert_eq!(hop("192.0.2.5"), unicast("right", "10.2.0.8", "10.2.0.1", 1400));
     assert_eq!(hop("198.51.100.5"), unicast("left", "10.1.0.9", "10.99.0.7", 1300));
+    assert_eq!(hop("198.51.100.65"), unicast("right", "10.2.0.9", "10.2.0.1", 1200));
     assert_eq!(hop("198.18.0.1"), unicast("right", "10.2.0.254", "10.2.0.1", 1400));
     assert_eq!(hop("2001:db8::1"), unicast("left", "fd01::fe", "fd01::1", 1500));
     assert_eq!(hop("203.0.113.9"), None);
