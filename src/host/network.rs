@@ -41,6 +41,12 @@ use decode::{Interface, Topology};
 /// More neighbour events than this at once are not worth keeping: reading the table is cheaper.
 const MOST_EVENTS: usize = 4096;
 
+// Messages about next-hop objects (linux/rtnetlink.h).
+const RTM_NEWNEXTHOP: u16 = 104;
+const RTM_DELNEXTHOP: u16 = 105;
+const RTM_NEWNEXTHOPBUCKET: u16 = 116;
+const RTM_DELNEXTHOPBUCKET: u16 = 117;
+
 /// The interface index that the kernel gives to none.
 const NO_INTERFACE: u32 = 0;
 
@@ -82,7 +88,8 @@ pub struct View {
 /// What happened since the last look.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// A link, address or route changed, or a setting of links (forwarding, reverse path filter): [`Watcher::read`] again.
+    /// A link, address, route, rule or next-hop object changed, or a setting of links (forwarding, reverse path
+    /// filter): [`Watcher::read`] again.
     pub network: bool,
     /// What the kernel learned or forgot, oldest first.
     pub neighbours: Vec<NeighbourEvent>,
@@ -114,6 +121,7 @@ impl Watcher {
             libc::RTNLGRP_IPV6_NETCONF,
             libc::RTNLGRP_IPV4_RULE,
             libc::RTNLGRP_IPV6_RULE,
+            libc::RTNLGRP_NEXTHOP,
         ];
         Ok(Watcher {
             notifications: Subscription::open(NETLINK_ROUTE, &groups)?,
@@ -170,9 +178,16 @@ impl Watcher {
                 Received::Lost => changes.lost = true,
                 Received::Messages(messages) => {
                     for message in messages.filter(|_| !changes.lost) {
-                        if message.kind == libc::RTM_NEWNETCONF {
-                            changes.network = true;
-                            continue;
+                        match message.kind {
+                            // Of the routes that go with a next-hop object, or take another one's way, the kernel
+                            // says nothing.
+                            libc::RTM_NEWNETCONF | RTM_NEWNEXTHOP | RTM_DELNEXTHOP => {
+                                changes.network = true;
+                                continue;
+                            }
+                            // Flows are not spread over next-hop groups: their buckets mean nothing here.
+                            RTM_NEWNEXTHOPBUCKET | RTM_DELNEXTHOPBUCKET => continue,
+                            _ => {}
                         }
                         let Some(told) = message.route() else {
                             changes.network |= decode::is_about_network(message.kind);

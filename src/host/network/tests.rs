@@ -172,6 +172,34 @@ fn a_queueing_discipline_is_noticed() {
 }
 
 #[test]
+fn a_routes_end_with_its_next_hop_object_is_noticed() {
+    let Some([here, there]) = namespaces() else { return };
+    // Duplicate address detection would announce addresses at moments of its own.
+    here.sysctl("net.ipv6.conf.all.disable_ipv6", "1");
+    here.sysctl("net.ipv6.conf.default.disable_ipv6", "1");
+    here.wire("left", &there, "peer0");
+    here.ip("addr add 10.1.0.1/24 dev left");
+    if here.try_command("ip", "nexthop add id 1 via 10.1.0.8 dev left").is_err() {
+        println!("skipped: this kernel has no next-hop objects");
+        return;
+    }
+    here.ip("nexthop add id 2 via 10.1.0.9 dev left");
+    here.ip("nexthop add id 3 group 1/2");
+    here.ip("route add 192.0.2.0/24 nhid 1");
+    here.ip("route add 198.51.100.0/24 nhid 3");
+    let watcher = watcher(&here);
+    let way = |to: &str| {
+        let network = read(&watcher, &Serving::default()).network;
+        network.next_hop(Family::V4, address(to)).map(|hop| hop.address)
+    };
+    assert_eq!(["192.0.2.9", "198.51.100.9"].map(way), [Some(address("10.1.0.8")); 2]);
+    watcher.lock().unwrap().drain().unwrap();
+    here.ip("nexthop del id 1");
+    eventually("the next-hop object's end is told of", || watcher.lock().unwrap().drain().unwrap().network);
+    assert_eq!(["192.0.2.9", "198.51.100.9"].map(way), [None, Some(address("10.1.0.9"))]);
+}
+
+#[test]
 fn settings_that_decide_what_the_kernel_does_with_packets_are_noticed() {
     let Some([here, there]) = namespaces() else { return };
     here.wire("left", &there, "peer0");
