@@ -10,9 +10,10 @@
 //!
 //! Rules (`ip rule`) are followed by source and destination address and incoming link, with `not`,
 //! `goto` and `suppress_prefixlength`, to whatever tables they lead (ip-rule(8)). A host that has no
-//! rules but the three of every host has its tables made one, which is quicker. Rules that look at a
-//! mark, a port, a protocol, a user, the type of service or the outgoing link match nothing here,
-//! and VRFs do not exist. A route that leaves by a link that is not served stays in the view: its
+//! rules but the three of every host, and no `throw` in their tables, has its tables made one, which is
+//! quicker. Rules that look at a mark, a port, a protocol, a user, the type of service, DSCP, the
+//! outgoing link or anything that is not known match nothing here; routes for one type of service are
+//! left out, and VRFs do not exist. A route that leaves by a link that is not served stays in the view: its
 //! packets must not take another way instead.
 
 mod decode;

@@ -54,6 +54,8 @@ pub enum RouteKind {
     Multicast,
     /// Blackhole, unreachable, prohibit: nothing goes there.
     Unreachable,
+    /// The search goes on with the next rule, as if its table had no route there.
+    Throw,
 }
 
 /// One entry of the routing table.
@@ -311,7 +313,7 @@ impl Network {
     pub fn next_hop_of(&self, flow: &Flow) -> Option<NextHop> {
         let (family, address) = (flow.family, flow.destination);
         let route = self.route(flow)??;
-        if route.kind == RouteKind::Unreachable {
+        if matches!(route.kind, RouteKind::Unreachable | RouteKind::Throw) {
             return None;
         }
         let link = route.link.and_then(|id| self.link(id)).filter(|link| link.up || route.kind == RouteKind::Local)?;

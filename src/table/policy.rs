@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::base::{Address, Family, LinkId, Prefix};
 
-use super::network::{Route, sort_routes};
+use super::network::{Route, RouteKind, sort_routes};
 
 /// What routing looks at in a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,10 @@ impl Policy {
                 RuleAction::Table { number, suppressed } => {
                     let routes = self.tables.get(&number).map_or(&[][..], Vec::as_slice);
                     let found = routes.iter().find(|route| route.destination.contains(destination));
-                    let counts = |route: &&Route| suppressed.is_none_or(|length| route.destination.length > length);
+                    let counts = |route: &&Route| {
+                        route.kind != RouteKind::Throw
+                            && suppressed.is_none_or(|length| route.destination.length > length)
+                    };
                     if let Some(route) = found.filter(counts) {
                         return Some(Some(route));
                     }
@@ -131,7 +134,6 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::RouteKind;
     use std::net::IpAddr;
 
     fn route(destination: &str, link: u32) -> Route {
@@ -217,5 +219,18 @@ mod tests {
         assert_eq!(way(&policy, "0.0.0.0", "10.1.1.1", None), Ok(2));
         assert_eq!(way(&policy, "0.0.0.0", "8.8.8.8", None), Ok(5));
         assert_eq!(way(&Policy::default(), "0.0.0.0", "8.8.8.8", None), Err(false));
+    }
+
+    #[test]
+    fn a_thrown_packet_falls_through_to_the_next_rule() {
+        let throw = Route { kind: RouteKind::Throw, link: None, ..route("10.0.0.0/8", 0) };
+        let tables = HashMap::from([
+            (220, vec![route("0.0.0.0/0", 1), throw, route("10.9.0.0/16", 3)]),
+            (254, vec![route("0.0.0.0/0", 2)]),
+        ]);
+        let policy = Policy::new(vec![Rule::all(220, table(220)), Rule::all(32766, table(254))], tables);
+        assert_eq!(way(&policy, "0.0.0.0", "8.8.8.8", None), Ok(1));
+        assert_eq!(way(&policy, "0.0.0.0", "10.1.1.1", None), Ok(2));
+        assert_eq!(way(&policy, "0.0.0.0", "10.9.1.1", None), Ok(3));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use netlink_packet_core::Nla;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
@@ -92,7 +93,8 @@ pub struct KernelRule {
     pub from: Option<Prefix>,
     pub to: Option<Prefix>,
     pub incoming: Option<String>,
-    /// It asks for something that packets here do not have or that is not looked at: a mark, a user, a port.
+    /// It asks for something that packets here do not have or that is not looked at: a mark, a user, a port, what
+    /// is not known at all.
     pub unmatchable: bool,
     pub action: policy::RuleAction,
 }
@@ -266,8 +268,11 @@ pub fn route(message: RouteNetlinkMessage) -> Option<KernelRoute> {
         AddressFamily::Inet6 => Family::V6,
         _ => return None,
     };
-    // Source-specific IPv6 routes are a kind of policy.
-    if route.header.source_prefix_length != 0 || route.header.flags.contains(RouteFlags::Dead) {
+    // Source-specific IPv6 routes are a kind of policy, and so are those for one type of service.
+    if route.header.source_prefix_length != 0
+        || route.header.tos != 0
+        || route.header.flags.contains(RouteFlags::Dead)
+    {
         return None;
     }
     let mut found = KernelRoute {
@@ -278,6 +283,7 @@ pub fn route(message: RouteNetlinkMessage) -> Option<KernelRoute> {
             RouteType::Local | RouteType::Anycast => RouteKind::Local,
             RouteType::Broadcast => RouteKind::Broadcast,
             RouteType::Multicast => RouteKind::Multicast,
+            RouteType::Throw => RouteKind::Throw,
             _ => RouteKind::Unreachable,
         },
         interface: None,
@@ -379,6 +385,9 @@ fn neighbour_of(entry: &NeighbourMessage) -> Option<KernelNeighbour> {
     Some(KernelNeighbour { interface: entry.header.ifindex, address: address?, state })
 }
 
+/// `FRA_PAD`.
+const PADDING: u16 = 18;
+
 /// Asks for the rules of one family.
 pub fn rule_request(family: AddressFamily) -> RouteNetlinkMessage {
     let mut request = RuleMessage::default();
@@ -419,14 +428,14 @@ pub fn rule(message: RouteNetlinkMessage) -> Option<KernelRule> {
             RuleAttribute::Goto(priority) => goto = Some(priority),
             RuleAttribute::FwMark(value) => mark = value,
             RuleAttribute::FwMask(value) => mask = value,
-            RuleAttribute::Oifname(_)
-            | RuleAttribute::UidRange(_)
-            | RuleAttribute::IpProtocol(_)
-            | RuleAttribute::SourcePortRange(_)
-            | RuleAttribute::DestinationPortRange(_)
-            | RuleAttribute::TunId(_)
-            | RuleAttribute::L3MDev(true) => found.unmatchable = true,
-            _ => {}
+            // Who made the rule, and what becomes of a packet once its route is found.
+            RuleAttribute::Protocol(_)
+            | RuleAttribute::Realm(_)
+            | RuleAttribute::SuppressIfGroup(_)
+            | RuleAttribute::L3MDev(false) => {}
+            RuleAttribute::Other(other) if other.kind() == PADDING => {}
+            // A port, a protocol, a user, DSCP, and whatever else a kernel may ask for.
+            _ => found.unmatchable = true,
         }
     }
     // What is sent from here carries no mark.
@@ -466,6 +475,9 @@ fn mac(bytes: &[u8]) -> Option<Mac> {
 
 #[cfg(test)]
 mod tests {
+    use netlink_packet_core::DefaultNla;
+    use netlink_packet_route::route::RouteProtocol;
+
     use super::*;
 
     fn message(kind: RouteType, table: u8, attributes: Vec<RouteAttribute>) -> RouteNetlinkMessage {
@@ -541,6 +553,11 @@ mod tests {
                 Some((RouteKind::Unreachable, None, None, 0, None)),
             ),
             (
+                "throw",
+                message(RouteType::Throw, 254, vec![to()]),
+                Some((RouteKind::Throw, None, None, 0, None)),
+            ),
+            (
                 "local",
                 message(RouteType::Local, 255, vec![to(), RouteAttribute::Oif(1)]),
                 Some((RouteKind::Local, Some(1), None, 0, None)),
@@ -565,6 +582,39 @@ mod tests {
                 (kind, interface, gateway.map(|text: &str| text.parse().unwrap()), metric, mtu)
             });
             assert_eq!(found, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn routes_for_one_type_of_service_are_no_routes_for_the_others() {
+        let to = vec![RouteAttribute::Destination(v4("10.1.2.0")), RouteAttribute::Oif(3)];
+        let RouteNetlinkMessage::NewRoute(mut told) = message(RouteType::Unicast, 254, to) else { panic!("a route") };
+        assert!(route(RouteNetlinkMessage::NewRoute(told.clone())).is_some());
+        told.header.tos = 0x10;
+        assert_eq!(route(RouteNetlinkMessage::NewRoute(told)), None);
+    }
+
+    #[test]
+    fn rules_that_ask_for_what_is_not_looked_at_match_nothing() {
+        let other = |kind: u16, value: &[u8]| RuleAttribute::Other(DefaultNla::new(kind, value.to_vec()));
+        let rows = [
+            ("whose rule it is", RuleAttribute::Protocol(RouteProtocol::Static), false),
+            ("padding", other(PADDING, &[]), false),
+            ("no VRF", RuleAttribute::L3MDev(false), false),
+            ("a VRF", RuleAttribute::L3MDev(true), true),
+            ("the link it leaves by", RuleAttribute::Oifname("eth0".into()), true),
+            ("a mark", RuleAttribute::FwMark(7), true),
+            ("DSCP", other(25, &[46]), true),
+            ("a flow label", other(26, &[0, 0, 0, 1]), true),
+            ("what no kernel has so far", other(99, &[1]), true),
+        ];
+        for (what, attribute, unmatchable) in rows {
+            let mut told = RuleMessage::default();
+            told.header.family = AddressFamily::Inet;
+            told.header.action = RuleAction::ToTable;
+            told.attributes = vec![RuleAttribute::Priority(100), RuleAttribute::Table(50), attribute];
+            let found = rule(RouteNetlinkMessage::NewRule(told)).unwrap();
+            assert_eq!(found.unmatchable, unmatchable, "{what}");
         }
     }
 

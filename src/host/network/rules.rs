@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::base::Family;
-use crate::table::Policy;
 use crate::table::policy::{Incoming, Rule, RuleAction};
+use crate::table::{Policy, RouteKind};
 
 use super::LinkIds;
 use super::decode::{KernelRoute, KernelRule, Table};
@@ -13,7 +13,8 @@ use super::tables::plain;
 /// The loopback's name, which in a rule stands for what the host sends itself.
 const LOOPBACK: &str = "lo";
 
-/// The policies of both families; none for one that has only the rules of every host.
+/// The policies of both families; none for one that has only the rules of every host, and no route
+/// that sends the search on from one of their tables.
 pub fn policies(
     rules: &[KernelRule],
     routes: &[KernelRoute],
@@ -22,7 +23,13 @@ pub fn policies(
 ) -> [Option<Policy>; 2] {
     [Family::V4, Family::V6].map(|family| {
         let rules: Vec<&KernelRule> = rules.iter().filter(|rule| rule.family == family).collect();
-        if rules.iter().all(|rule| is_everywhere(rule)) {
+        let throws = routes.iter().any(|route| {
+            route.kind == RouteKind::Throw
+                && route.destination.family() == family
+                && !matches!(route.table, Table::Other(_))
+        });
+        // A kernel without policy routing lists no rules.
+        if rules.iter().all(|rule| is_everywhere(rule)) && (!throws || rules.is_empty()) {
             return None;
         }
         let rules: Vec<Rule> = rules.into_iter().filter_map(|rule| usable(rule, indexes, ids)).collect();

@@ -3,7 +3,8 @@
 //! The kernel asks local, then main, then default, and takes the first answer. A route of a later
 //! table is therefore never reached where an earlier table has one that covers it; without those
 //! routes, one search for the longest prefix over all that remain gives the same answer.
-//! (`throw`, which sends the search on to the next table, counts as unreachable.)
+//! (`throw`, which sends the search on to the next table, leads nowhere here: a host that has such routes
+//! has its tables kept apart, but where there are no rules at all.)
 
 use std::collections::{BTreeSet, HashSet};
 

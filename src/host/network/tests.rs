@@ -115,6 +115,10 @@ fn rules_are_followed_as_the_kernel_follows_them() {
         "rule add from 10.9.9.7 iif left lookup 50",
         "rule add from 10.9.9.6 ipproto tcp sport 80 lookup 50",
         "rule add fwmark 7 lookup 50",
+        "rule add from 10.9.9.4 lookup 220",
+        "route add default via 10.2.0.254 table 220",
+        "route add throw 203.0.113.0/24 table 220",
+        "route add default via 10.2.0.254 tos 0x10",
         "-6 rule add from fd99::9 lookup 50",
     ] {
         here.ip(command);
@@ -135,6 +139,8 @@ fn rules_are_followed_as_the_kernel_follows_them() {
         (Flow { incoming: Some(link("left")), ..flow("10.9.9.7", "8.8.8.8") }, Some("10.2.0.254")),
         (flow("10.9.9.6", "8.8.8.8"), Some("10.1.0.254")),
         (flow("0.0.0.0", "8.8.8.8"), Some("10.1.0.254")),
+        (flow("10.9.9.4", "8.8.8.8"), Some("10.2.0.254")),
+        (flow("10.9.9.4", "203.0.113.9"), Some("10.1.0.254")),
         (flow("fd99::9", "2001:db8::1"), Some("fd02::fe")),
         (flow("fd99::8", "2001:db8::1"), None),
     ];
@@ -153,6 +159,25 @@ fn rules_are_followed_as_the_kernel_follows_them() {
     let network = read(&watcher, &Serving::default()).network;
     let hop = network.next_hop_of(&flow("10.9.9.9", "8.8.8.8")).unwrap();
     assert_eq!(hop.address, address("10.1.0.254"));
+}
+
+#[test]
+fn a_route_that_throws_sends_the_search_on_to_the_next_table() {
+    let Some([here, there]) = namespaces() else { return };
+    here.wire("left", &there, "peer0");
+    for command in [
+        "addr add 10.1.0.1/24 dev left",
+        "route add throw 192.0.2.0/24",
+        "route add default via 10.1.0.254 table default",
+        "route add 198.51.100.0/24 via 10.1.0.253",
+    ] {
+        here.ip(command);
+    }
+    let network = read(&watcher(&here), &Serving::default()).network;
+    let way = |to: &str| network.next_hop(Family::V4, address(to)).map(|hop| hop.address);
+    assert_eq!(way("198.51.100.9"), Some(address("10.1.0.253")));
+    // Without policy routing the tables are one, and there is no next rule.
+    assert_eq!(way("192.0.2.9"), network.has_policy(Family::V4).then(|| address("10.1.0.254")));
 }
 
 #[test]
