@@ -79,6 +79,8 @@ const DUMMY_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
 const MAIN_TABLE: u32 = 254;
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const NLM_F_REPLACE: u16 = 0x100;
+/// Refused where there is one already.
+const NLM_F_EXCL: u16 = 0x200;
 const NLM_F_CREATE: u16 = 0x400;
 
 /// Why the way through the device cannot be laid.
@@ -132,6 +134,8 @@ pub struct TunWay {
     /// What was last written to the device's `rp_filter`.
     filter: Option<&'static str>,
     vips: HashSet<Prefix>,
+    /// VIPs whose packets a route of the operator's leads elsewhere.
+    occupied: HashSet<Prefix>,
     steering: BTreeSet<Steering>,
 }
 
@@ -172,6 +176,7 @@ impl TunWay {
             device: device.to_owned(),
             filter: None,
             vips: HashSet::new(),
+            occupied: HashSet::new(),
             steering: BTreeSet::new(),
         };
         way.bring_up(device)?;
@@ -188,6 +193,7 @@ impl TunWay {
 
     /// Leads packets to `vips` and replies of `real_servers` into the device from now on, and
     /// nothing else. It is to be called, too, after the general reverse path filter was changed.
+    /// A VIP that has a route already keeps it, and is [`occupied`](TunWay::occupied) then.
     ///
     /// # Errors
     /// Where the kernel refuses; what was done until then stays and is known.
@@ -196,7 +202,9 @@ impl TunWay {
         let steering = steering(real_servers, self.side);
         let new_steering: Vec<Steering> = steering.difference(&self.steering).copied().collect();
         let old_steering: Vec<Steering> = self.steering.difference(&steering).copied().collect();
-        let new_vips: Vec<Prefix> = vips.difference(&self.vips).copied().collect();
+        self.occupied.retain(|vip| vips.contains(vip));
+        let new_vips: Vec<Prefix> =
+            vips.difference(&self.vips).filter(|vip| !self.occupied.contains(vip)).copied().collect();
         let old_vips: Vec<Prefix> = self.vips.difference(vips).copied().collect();
         for steered in new_steering {
             let rule = RouteNetlinkMessage::NewRule(steering_rule(&steered));
@@ -205,8 +213,15 @@ impl TunWay {
         }
         for vip in new_vips {
             let route = RouteNetlinkMessage::NewRoute(self.route(MAIN_TABLE, vip));
-            self.change(route, NLM_F_CREATE | NLM_F_REPLACE, || format!("route {vip} into the device"))?;
-            self.vips.insert(vip);
+            match self.connection.change(route, NLM_F_CREATE | NLM_F_EXCL) {
+                Ok(()) => drop(self.vips.insert(vip)),
+                Err(error) if is_there(&error) => {
+                    if !self.leads_here(vip)? {
+                        self.occupied.insert(vip);
+                    }
+                }
+                Err(error) => return Err(kernel(format!("route {vip} into the device"), error)),
+            }
         }
         for vip in old_vips {
             let route = RouteNetlinkMessage::DelRoute(self.route(MAIN_TABLE, vip));
@@ -219,6 +234,29 @@ impl TunWay {
             self.steering.remove(&steered);
         }
         Ok(())
+    }
+
+    /// The VIPs that are not led into the device, as somebody else's route of the same length and
+    /// metric was there first; in no order.
+    pub fn occupied(&self) -> impl Iterator<Item = &Prefix> {
+        self.occupied.iter()
+    }
+
+    /// Whether somebody else's route leads `vip` into the device.
+    fn leads_here(&mut self, vip: Prefix) -> Result<bool, TunWayError> {
+        let ours = [
+            RouteAttribute::Oif(self.index),
+            RouteAttribute::Table(MAIN_TABLE),
+            RouteAttribute::Destination(RouteAddress::from(vip.address)),
+        ];
+        let length = vip.length;
+        let leading = self.connection.list(route_request(vip.family()), |message| match message {
+            RouteNetlinkMessage::NewRoute(route) => (route.header.destination_prefix_length == length
+                && ours.iter().all(|attribute| route.attributes.contains(attribute)))
+            .then_some(()),
+            _ => None,
+        });
+        leading.map(|leading| !leading.is_empty()).map_err(|error| kernel("list routes", error))
     }
 
     /// Undoes everything. Dropping it does the same, silently.
@@ -380,10 +418,8 @@ fn clear(connection: &mut Connection) -> Result<(), TunWayError> {
                 _ => {}
             }
         }
-        let mut request = RouteMessage::default();
-        request.header.address_family = address_family(family);
         let routes = connection
-            .list(RouteNetlinkMessage::GetRoute(request), |message| match message {
+            .list(route_request(family), |message| match message {
                 RouteNetlinkMessage::NewRoute(route) if route.header.protocol == RouteProtocol::Other(PROTOCOL) => {
                     Some(route)
                 }
@@ -464,6 +500,13 @@ fn rule(family: Family, priority: u32) -> RuleMessage {
     rule
 }
 
+/// Asks for the routes of one family.
+fn route_request(family: Family) -> RouteNetlinkMessage {
+    let mut request = RouteMessage::default();
+    request.header.address_family = address_family(family);
+    RouteNetlinkMessage::GetRoute(request)
+}
+
 fn address_family(family: Family) -> AddressFamily {
     match family {
         Family::V4 => AddressFamily::Inet,
@@ -481,6 +524,10 @@ fn kernel(doing: impl Into<String>, source: NetlinkError) -> TunWayError {
 /// Nothing was there to be removed: the device went, and its routes with it.
 fn is_gone(error: &NetlinkError) -> bool {
     matches!(error.errno(), Some(libc::ENOENT | libc::ESRCH | libc::ENODEV))
+}
+
+fn is_there(error: &NetlinkError) -> bool {
+    error.errno() == Some(libc::EEXIST)
 }
 
 fn is_unsupported(error: &NetlinkError) -> bool {

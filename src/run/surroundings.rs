@@ -203,8 +203,10 @@ impl Surroundings {
         }
         self.adjust_xdp(director);
         self.carry_tunnels(director);
-        if let Some(tun) = &mut self.tun {
-            tun.lead(&self.addresses.led(), &keeper::wanted(director.model(), &[]).real_servers);
+        if let Some(tun) = &mut self.tun
+            && tun.lead(&self.addresses.led(), &keeper::wanted(director.model(), &[]).real_servers)
+        {
+            self.describe(director);
         }
         changed
     }
@@ -304,6 +306,7 @@ impl Surroundings {
             self.ports.xdp.lines(&self.view),
             self.ports.tunnels.lines(&self.view.network),
             self.local_servers.lines(),
+            self.tun.as_ref().map(TunEntry::lines).unwrap_or_default(),
             self.posture.describe(),
         ]
         .concat();

@@ -24,11 +24,13 @@ pub struct TunEntry {
     way: Option<TunWay>,
     /// Whether some real servers on this host are masqueraded; nothing where there are none.
     local: Option<bool>,
+    /// Why packets are not led into it, as was said last.
+    troubles: Vec<String>,
 }
 
 impl TunEntry {
     pub fn new(name: &str) -> TunEntry {
-        TunEntry { name: name.to_owned(), way: None, local: None }
+        TunEntry { name: name.to_owned(), way: None, local: None, troubles: Vec::new() }
     }
 
     /// Opens the device in every worker. Nothing is led into it so far.
@@ -44,13 +46,28 @@ impl TunEntry {
         Ok(())
     }
 
-    /// Has the kernel lead the packets to `led` into the device, and what real servers answer.
-    pub fn lead(&mut self, led: &HashSet<Prefix>, real_servers: &BTreeSet<Endpoint>) {
-        if let Some(way) = &mut self.way
-            && let Err(error) = way.update(led, real_servers)
-        {
-            log::error!("{error}");
+    /// Has the kernel lead the packets to `led` into the device, and what real servers answer;
+    /// whether there is anything new to be said of that.
+    pub fn lead(&mut self, led: &HashSet<Prefix>, real_servers: &BTreeSet<Endpoint>) -> bool {
+        let Some(way) = &mut self.way else { return false };
+        let failed = way.update(led, real_servers).err().map(|error| error.to_string());
+        let occupied = way.occupied().map(|vip| in_the_way(vip, &self.name));
+        let mut troubles: Vec<String> = failed.into_iter().chain(occupied).collect();
+        troubles.sort();
+        self.note(troubles)
+    }
+
+    fn note(&mut self, troubles: Vec<String>) -> bool {
+        let before = std::mem::replace(&mut self.troubles, troubles);
+        for trouble in self.troubles.iter().filter(|trouble| !before.contains(trouble)) {
+            log::error!("{trouble}");
         }
+        before != self.troubles
+    }
+
+    /// What there is to say about the device: what keeps packets from it.
+    pub fn lines(&self) -> Vec<String> {
+        self.troubles.clone()
     }
 
     /// Serves the real servers that are this host itself; whether that changed anything.
@@ -93,4 +110,12 @@ impl TunEntry {
             addresses: Vec::new(),
         }
     }
+}
+
+/// What is said of a route of the operator's for a VIP.
+fn in_the_way(vip: &Prefix, device: &str) -> String {
+    format!(
+        "packets to {vip} are not led into {device}: the main routing table has a route for {vip} already, which stays. \
+         Delete it or give it a larger metric (`ip route show {vip}')"
+    )
 }

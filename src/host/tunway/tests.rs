@@ -137,6 +137,33 @@ fn what_a_killed_director_left_is_cleared_and_others_rules_stay() {
 }
 
 #[test]
+fn a_route_of_the_operators_for_a_vip_stays_and_is_told() {
+    let Some([director, _peer]) = director() else { return };
+    let vips: HashSet<Prefix> =
+        ["10.9.9.9", "10.9.9.8", "10.9.9.7", "fd09::9"].iter().map(|text| text.parse().unwrap()).collect();
+    let way = open(&director);
+    for command in [
+        "route add blackhole 10.9.9.9",
+        "route add 10.9.9.8 dev ulvs0",
+        "route add blackhole 10.9.9.7 metric 20",
+        "-6 route add blackhole fd09::9 metric 1024",
+    ] {
+        director.ip(command);
+    }
+    let way = update(&director, way, vips.clone(), BTreeSet::new());
+    let occupied: BTreeSet<String> = way.occupied().map(Prefix::to_string).collect();
+    assert_eq!(occupied, ["10.9.9.9/32", "fd09::9/128"].map(str::to_owned).into());
+    assert_eq!(["10.9.9.8", "10.9.9.7"].map(|vip| device(&director, vip)), ["ulvs0"; 2]);
+    let way = update(&director, way, ["10.9.9.7".parse().unwrap()].into(), BTreeSet::new());
+    assert_eq!(way.occupied().count(), 0);
+    way.close().unwrap();
+    let routes = director.ip("route") + &director.ip("-6 route");
+    for route in ["blackhole 10.9.9.9", "10.9.9.8 dev ulvs0", "blackhole 10.9.9.7", "blackhole fd09::9"] {
+        assert!(routes.contains(route), "{route}: {routes}");
+    }
+}
+
+#[test]
 fn a_missing_device_and_a_missing_capability_are_told() {
     let Some([director, _peer]) = director() else { return };
     let missing = director.run(|| TunWay::open("nosuch", Side::Transit).map(|_| ()));
