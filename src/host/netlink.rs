@@ -168,6 +168,12 @@ impl Connection {
         Ok(Connection { socket, buffer: vec![0; BUFFER_LENGTH], sequence: 0 })
     }
 
+    /// Has the kernel list only what a request's header asks for, where it can (from 4.20 on): elsewhere
+    /// the header is not looked at, and everything is listed.
+    pub fn filter_listings(&self) {
+        let _ = self.socket.set_netlink_get_strict_chk(true);
+    }
+
     /// The number for the next request.
     pub fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.wrapping_add(1);

@@ -17,8 +17,8 @@
 //! ```
 //!
 //! The rule: all of it carries [`PROTOCOL`] and stands in one range of priorities and one table of
-//! its own; by these marks it is undone at the end, and what a killed director left at the next
-//! start. (A device that is not persistent takes its routes along; rules stay, and lead nowhere.)
+//! its own; by these marks it is undone at the end, what others took away is laid again when the
+//! network changes, and what a killed director left is cleared away at the next start. (A device that is not persistent takes its routes along; rules stay, and lead nowhere.)
 //!
 //! [`Side::Host`] lays the same for real servers that are this host itself, whose requests a director
 //! on Ethernet links writes to a device of its own. Their answers are routed by the same rules; of
@@ -131,6 +131,8 @@ pub struct TunWay {
     /// The device's interface index.
     index: u32,
     device: String,
+    /// The network changed since the way was compared with what the kernel has of it.
+    doubted: bool,
     /// What was last written to the device's `rp_filter`.
     filter: Option<&'static str>,
     vips: HashSet<Prefix>,
@@ -157,7 +159,7 @@ impl TunWay {
     /// # Errors
     /// Where there is no such device, or the kernel does not permit it.
     pub fn open(device: &str, side: Side) -> Result<TunWay, TunWayError> {
-        let mut connection = Connection::open(NETLINK_ROUTE).map_err(|error| kernel("open netlink", error.into()))?;
+        let mut connection = connect()?;
         clear(&mut connection)?;
         let index = connection
             .list(RouteNetlinkMessage::GetLink(Default::default()), |message| match message {
@@ -174,6 +176,7 @@ impl TunWay {
             side,
             index,
             device: device.to_owned(),
+            doubted: false,
             filter: None,
             vips: HashSet::new(),
             occupied: HashSet::new(),
@@ -181,14 +184,20 @@ impl TunWay {
         };
         way.bring_up(device)?;
         way.pass_reverse_path_filter()?;
-        for family in FAMILIES {
-            match way.lay_out(family, device) {
-                // This kernel has no IPv6, so there is nothing to lead.
-                Err(error) if family == Family::V6 && is_without_ipv6(&error) => {}
-                outcome => outcome?,
-            }
-        }
+        way.lay_frame(&[])?;
         Ok(way)
+    }
+
+    /// The device's interface index: another device of its name has another one.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The network changed, and with it perhaps what was laid: routes go when a device is down for a
+    /// moment, rules with `ip rule flush` or a network manager that knows only its own. The next
+    /// [`update`](TunWay::update) looks, and lays anew what is missing.
+    pub fn doubt(&mut self) {
+        self.doubted = true;
     }
 
     /// Leads packets to `vips` and replies of `real_servers` into the device from now on, and
@@ -199,6 +208,10 @@ impl TunWay {
     /// Where the kernel refuses; what was done until then stays and is known.
     pub fn update(&mut self, vips: &HashSet<Prefix>, real_servers: &BTreeSet<Endpoint>) -> Result<(), TunWayError> {
         self.loosen_filter()?;
+        if self.doubted {
+            self.look_again()?;
+            self.doubted = false;
+        }
         let steering = steering(real_servers, self.side);
         let new_steering: Vec<Steering> = steering.difference(&self.steering).copied().collect();
         let old_steering: Vec<Steering> = self.steering.difference(&steering).copied().collect();
@@ -208,7 +221,7 @@ impl TunWay {
         let old_vips: Vec<Prefix> = self.vips.difference(vips).copied().collect();
         for steered in new_steering {
             let rule = RouteNetlinkMessage::NewRule(steering_rule(&steered));
-            self.change(rule, NLM_F_CREATE, || format!("steer replies of {} into the device", steered.source))?;
+            self.ensure(rule, || format!("steer replies of {} into the device", steered.source))?;
             self.steering.insert(steered);
         }
         for vip in new_vips {
@@ -236,6 +249,28 @@ impl TunWay {
         Ok(())
     }
 
+    /// Forgets what the kernel does not have any more, and lays what everything else stands on.
+    ///
+    /// Nothing that is there is laid again: the kernel would tell of it as of any change, and there would be no end.
+    fn look_again(&mut self) -> Result<(), TunWayError> {
+        let (mut routes, mut rules) = (Vec::new(), Vec::new());
+        for family in FAMILIES {
+            routes.extend(own_routes(&mut self.connection, family)?);
+            rules.extend(own_rules(&mut self.connection, family)?);
+        }
+        let address = RouteNetlinkMessage::NewAddress(self.dummy_address());
+        self.ensure(address, || "give the device its address back".to_owned())?;
+        routes.retain(|route| route.attributes.contains(&RouteAttribute::Oif(self.index)));
+        self.lay_frame(&routes)?;
+        let main: HashSet<Prefix> =
+            routes.iter().filter(|route| table_of(route) == MAIN_TABLE).filter_map(destination_of).collect();
+        self.vips.retain(|vip| main.contains(vip));
+        self.occupied.clear();
+        let steering: BTreeSet<Steering> = rules.iter().filter_map(steered_by).collect();
+        self.steering.retain(|steered| steering.contains(steered));
+        Ok(())
+    }
+
     /// The VIPs that are not led into the device, as somebody else's route of the same length and
     /// metric was there first; in no order.
     pub fn occupied(&self) -> impl Iterator<Item = &Prefix> {
@@ -250,7 +285,7 @@ impl TunWay {
             RouteAttribute::Destination(RouteAddress::from(vip.address)),
         ];
         let length = vip.length;
-        let leading = self.connection.list(route_request(vip.family()), |message| match message {
+        let leading = self.connection.list(route_request(vip.family(), RouteProtocol::Unspec), |message| match message {
             RouteNetlinkMessage::NewRoute(route) => (route.header.destination_prefix_length == length
                 && ours.iter().all(|attribute| route.attributes.contains(attribute)))
             .then_some(()),
@@ -259,7 +294,10 @@ impl TunWay {
         leading.map(|leading| !leading.is_empty()).map_err(|error| kernel("list routes", error))
     }
 
-    /// Undoes everything. Dropping it does the same, silently.
+    /// Takes away every route, rule and address. Dropping it does the same, silently.
+    ///
+    /// A device that stays, as it is persistent, stays up, with `accept_local` on and its `rp_filter`
+    /// as it was left: nothing leads into it any more.
     ///
     /// # Errors
     /// Where the kernel refuses.
@@ -328,20 +366,37 @@ impl TunWay {
         address
     }
 
-    /// Makes the table and the rules around the steering ones.
-    fn lay_out(&mut self, family: Family, device: &str) -> Result<(), TunWayError> {
+    /// Makes the table and the rules around the steering ones, as far as they are not there: `routes`
+    /// are those that lead into the device.
+    fn lay_frame(&mut self, routes: &[RouteMessage]) -> Result<(), TunWayError> {
+        for family in FAMILIES {
+            let ours = address_family(family);
+            let is_led = routes.iter().any(|route| route.header.address_family == ours && table_of(route) == TABLE);
+            match self.lay_out(family, is_led) {
+                // This kernel has no IPv6, so there is nothing to lead.
+                Err(error) if family == Family::V6 && is_without_ipv6(&error) => {}
+                outcome => outcome?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Does so for one family, whose table leads into the device already or does not.
+    fn lay_out(&mut self, family: Family, is_led: bool) -> Result<(), TunWayError> {
         let doing = || "lay out the rules of the TUN device".to_owned();
-        let everything = Prefix::new(family.unspecified(), 0);
-        let route = RouteNetlinkMessage::NewRoute(self.route(TABLE, everything));
-        self.change(route, NLM_F_CREATE | NLM_F_REPLACE, doing)?;
+        if !is_led {
+            let everything = Prefix::new(family.unspecified(), 0);
+            let route = RouteNetlinkMessage::NewRoute(self.route(TABLE, everything));
+            self.change(route, NLM_F_CREATE | NLM_F_REPLACE, doing)?;
+        }
         let mut end = rule(family, LAST_PRIORITY);
         end.header.action = RuleAction::Nop;
-        self.change(RouteNetlinkMessage::NewRule(end), NLM_F_CREATE, doing)?;
+        self.ensure(RouteNetlinkMessage::NewRule(end), doing)?;
         let mut back = rule(family, FIRST_PRIORITY);
         back.header.action = RuleAction::Goto;
-        back.attributes.push(RuleAttribute::Iifname(device.to_owned()));
+        back.attributes.push(RuleAttribute::Iifname(self.device.clone()));
         back.attributes.push(RuleAttribute::Goto(LAST_PRIORITY));
-        self.change(RouteNetlinkMessage::NewRule(back), NLM_F_CREATE, doing)
+        self.ensure(RouteNetlinkMessage::NewRule(back), doing)
     }
 
     /// A route of ours into the device.
@@ -373,6 +428,14 @@ impl TunWay {
         self.connection.change(request, flags).map_err(|error| kernel(doing(), error))
     }
 
+    /// Has the kernel have something, which may be there already.
+    fn ensure(&mut self, request: RouteNetlinkMessage, doing: impl Fn() -> String) -> Result<(), TunWayError> {
+        match self.connection.change(request, NLM_F_CREATE | NLM_F_EXCL) {
+            Err(error) if is_there(&error) => Ok(()),
+            outcome => outcome.map_err(|error| kernel(doing(), error)),
+        }
+    }
+
     /// A change that may have been made by someone else already.
     fn undo(&mut self, request: RouteNetlinkMessage, doing: impl Fn() -> String) -> Result<(), TunWayError> {
         match self.connection.change(request, 0) {
@@ -394,23 +457,19 @@ impl Drop for TunWay {
 /// # Errors
 /// Where the kernel does not permit it.
 pub fn clear_leftovers() -> Result<(), TunWayError> {
-    let mut connection = Connection::open(NETLINK_ROUTE).map_err(|error| kernel("open netlink", error.into()))?;
-    clear(&mut connection)
+    clear(&mut connect()?)
+}
+
+fn connect() -> Result<Connection, TunWayError> {
+    let connection = Connection::open(NETLINK_ROUTE).map_err(|error| kernel("open netlink", error.into()))?;
+    connection.filter_listings();
+    Ok(connection)
 }
 
 /// Removes every rule and route that carries the marks of this way.
 fn clear(connection: &mut Connection) -> Result<(), TunWayError> {
     for family in FAMILIES {
-        let mut request = RuleMessage::default();
-        request.header.family = address_family(family);
-        let rules = connection
-            .list(RouteNetlinkMessage::GetRule(request), |message| match message {
-                RouteNetlinkMessage::NewRule(rule) if is_own_rule(&rule) => Some(rule),
-                _ => None,
-            })
-            .or_else(|error| if is_unsupported(&error) { Ok(Vec::new()) } else { Err(error) })
-            .map_err(|error| kernel("list rules", error))?;
-        for mut rule in rules {
+        for mut rule in own_rules(connection, family)? {
             // Marks of its state are no part of what identifies it.
             rule.header.flags = Default::default();
             match connection.change(RouteNetlinkMessage::DelRule(rule), 0) {
@@ -418,16 +477,7 @@ fn clear(connection: &mut Connection) -> Result<(), TunWayError> {
                 _ => {}
             }
         }
-        let routes = connection
-            .list(route_request(family), |message| match message {
-                RouteNetlinkMessage::NewRoute(route) if route.header.protocol == RouteProtocol::Other(PROTOCOL) => {
-                    Some(route)
-                }
-                _ => None,
-            })
-            .or_else(|error| if is_unsupported(&error) { Ok(Vec::new()) } else { Err(error) })
-            .map_err(|error| kernel("list routes", error))?;
-        for mut route in routes {
+        for mut route in own_routes(connection, family)? {
             route.header.flags = Default::default();
             route.attributes.retain(|attribute| {
                 matches!(
@@ -445,6 +495,31 @@ fn clear(connection: &mut Connection) -> Result<(), TunWayError> {
         }
     }
     Ok(())
+}
+
+/// The rules that carry the marks of this way.
+fn own_rules(connection: &mut Connection, family: Family) -> Result<Vec<RuleMessage>, TunWayError> {
+    let mut request = RuleMessage::default();
+    request.header.family = address_family(family);
+    connection
+        .list(RouteNetlinkMessage::GetRule(request), |message| match message {
+            RouteNetlinkMessage::NewRule(rule) if is_own_rule(&rule) => Some(rule),
+            _ => None,
+        })
+        .or_else(|error| if is_unsupported(&error) { Ok(Vec::new()) } else { Err(error) })
+        .map_err(|error| kernel("list rules", error))
+}
+
+/// The routes that carry the mark of this way.
+fn own_routes(connection: &mut Connection, family: Family) -> Result<Vec<RouteMessage>, TunWayError> {
+    let ours = RouteProtocol::Other(PROTOCOL);
+    connection
+        .list(route_request(family, ours), |message| match message {
+            RouteNetlinkMessage::NewRoute(route) if route.header.protocol == ours => Some(route),
+            _ => None,
+        })
+        .or_else(|error| if is_unsupported(&error) { Ok(Vec::new()) } else { Err(error) })
+        .map_err(|error| kernel("list routes", error))
 }
 
 fn is_own_rule(rule: &RuleMessage) -> bool {
@@ -491,6 +566,47 @@ fn steering_rule(steered: &Steering) -> RuleMessage {
     rule
 }
 
+/// What a rule of this way leads into the device; nothing where it is none of those that do.
+fn steered_by(rule: &RuleMessage) -> Option<Steering> {
+    let (mut source, mut protocol, mut port, mut types) = (None, None, Port::ANY, None);
+    for attribute in &rule.attributes {
+        match attribute {
+            RuleAttribute::Priority(priority) if *priority != STEERING_PRIORITY => return None,
+            RuleAttribute::Table(table) if *table != TABLE => return None,
+            RuleAttribute::Source(address) => source = Some(*address),
+            RuleAttribute::IpProtocol(number) => protocol = Some(Protocol(u8::from(*number))),
+            RuleAttribute::SourcePortRange(range) => port = Port(range.start),
+            RuleAttribute::DestinationPortRange(range) => {
+                types = Some((range.start.to_be_bytes()[0], range.end.to_be_bytes()[0]));
+            }
+            _ => {}
+        }
+    }
+    Some(Steering { source: source?, protocol: protocol?, port, types })
+}
+
+/// The table of a route of ours.
+fn table_of(route: &RouteMessage) -> u32 {
+    let number = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Table(number) => Some(*number),
+        _ => None,
+    });
+    number.unwrap_or(u32::from(route.header.table))
+}
+
+/// Where a route leads; nothing for one that leads everywhere.
+fn destination_of(route: &RouteMessage) -> Option<Prefix> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+            Some(Prefix::new((*address).into(), route.header.destination_prefix_length))
+        }
+        RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+            Some(Prefix::new((*address).into(), route.header.destination_prefix_length))
+        }
+        _ => None,
+    })
+}
+
 /// A rule with the marks of this way.
 fn rule(family: Family, priority: u32) -> RuleMessage {
     let mut rule = RuleMessage::default();
@@ -500,10 +616,11 @@ fn rule(family: Family, priority: u32) -> RuleMessage {
     rule
 }
 
-/// Asks for the routes of one family.
-fn route_request(family: Family) -> RouteNetlinkMessage {
+/// Asks for the routes of one family that `protocol` made, where the kernel looks at that.
+fn route_request(family: Family, protocol: RouteProtocol) -> RouteNetlinkMessage {
     let mut request = RouteMessage::default();
     request.header.address_family = address_family(family);
+    request.header.protocol = protocol;
     RouteNetlinkMessage::GetRoute(request)
 }
 

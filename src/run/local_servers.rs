@@ -75,8 +75,10 @@ pub struct LocalServers {
     link: LinkId,
     open: Option<Open>,
     wanted: Wanted,
-    /// Why there is no device although one is wanted.
+    /// Why there is no device although one is wanted, or nothing leads into it.
     failed: Option<String>,
+    /// The network changed since it was last looked at whether what leads into the device is there.
+    doubted: bool,
 }
 
 struct Open {
@@ -84,16 +86,33 @@ struct Open {
     way: TunWay,
 }
 
+impl Open {
+    fn is_in(&self, network: &Network) -> bool {
+        find(network, &self.device).is_some_and(|link| link.index == self.way.index())
+    }
+
+    /// Leads into the device what is wanted there; why that cannot be.
+    fn lay(&mut self, wanted: &Wanted) -> Result<(), String> {
+        self.way.update(&HashSet::new(), &wanted.masqueraded).map_err(|error| error.to_string())
+    }
+}
+
 impl LocalServers {
     pub fn new(link: LinkId) -> LocalServers {
-        LocalServers { link, open: None, wanted: Wanted::default(), failed: None }
+        LocalServers { link, open: None, wanted: Wanted::default(), failed: None, doubted: false }
+    }
+
+    /// What leads into the device may be gone.
+    pub fn network_changed(&mut self) {
+        self.doubted = true;
     }
 
     /// Brings the device in line with what is wanted; whether that changed anything.
     pub fn keep(&mut self, workers: &Workers, wanted: Wanted, network: &Network, served: &[LinkId]) -> bool {
-        let gone = self.open.as_ref().is_some_and(|open| find(network, &open.device).is_none());
+        let gone = self.open.as_ref().is_some_and(|open| !open.is_in(network));
+        let doubted = std::mem::take(&mut self.doubted);
         if wanted == self.wanted && !gone {
-            return false;
+            return doubted && self.lay_again();
         }
         if wanted.is_empty() || gone {
             self.leave();
@@ -105,17 +124,24 @@ impl LocalServers {
                 Ok(open) => self.open = Some(open),
                 Err(error) => {
                     workers.tell(|| Message::Close { link: self.link });
-                    self.fail(&error.to_string());
+                    self.note(Some(error.to_string()));
                 }
             }
         }
-        if let Some(open) = &mut self.open
-            && let Err(error) = open.way.update(&HashSet::new(), &wanted.masqueraded)
-        {
-            self.fail(&error.to_string());
+        if let Some(open) = &mut self.open {
+            let failed = open.lay(&wanted).err();
+            self.note(failed);
         }
         self.wanted = wanted;
         true
+    }
+
+    /// Lays what is missing of what leads into the device; whether there is anything new to be said of that.
+    fn lay_again(&mut self) -> bool {
+        let Some(open) = &mut self.open else { return false };
+        open.way.doubt();
+        let failed = open.lay(&self.wanted).err();
+        self.note(failed)
     }
 
     fn open(&self, workers: &Workers, network: &Network, served: &[LinkId]) -> io::Result<Open> {
@@ -131,10 +157,17 @@ impl LocalServers {
         Ok(Open { device, way })
     }
 
-    fn fail(&mut self, why: &str) {
-        let said = format!("real servers that are this host itself are not reached: {why}");
-        log::warn!("{said}");
-        self.failed = Some(said);
+    /// Takes down why such real servers are not reached, if so; whether that is news.
+    fn note(&mut self, why: Option<String>) -> bool {
+        let said = why.map(|why| format!("real servers that are this host itself are not reached: {why}"));
+        if said == self.failed {
+            return false;
+        }
+        if let Some(said) = &said {
+            log::warn!("{said}");
+        }
+        self.failed = said;
+        true
     }
 
     /// Adds the device to the network as engines see it.

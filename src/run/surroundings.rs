@@ -152,6 +152,10 @@ impl Surroundings {
         let view = self.watcher.read(&self.serving).map_err(io::Error::other)?;
         let disciplines = view.queueless != self.view.queueless;
         self.view = view;
+        self.local_servers.network_changed();
+        if let Some(tun) = &mut self.tun {
+            tun.network_changed();
+        }
         if disciplines {
             self.adjust_ports(workers);
         }
@@ -168,9 +172,9 @@ impl Surroundings {
 
     /// Brings addresses and guard in line with the configuration; the network where that changed it.
     pub fn settle(&mut self, director: &mut Director<Workers>) -> Option<Arc<Network>> {
+        let mut changed = self.keep_tun(director);
         let owned = self.addresses.owned_by(director.model(), &self.view.network);
         let prefixes = virtual_prefixes(director.model());
-        let mut changed = None;
         if self.keep_networks_together(director) || prefixes != self.addresses.virtual_prefixes {
             self.addresses.virtual_prefixes = prefixes;
             self.share(director.fleet());
@@ -251,6 +255,19 @@ impl Surroundings {
             self.ports.tunnels.lines(&self.view.network).iter().for_each(|line| log::info!("{line}"));
             self.describe(director);
         }
+    }
+
+    /// Makes the device of `--tun` anew if it was deleted; the network where it was.
+    fn keep_tun(&mut self, director: &mut Director<Workers>) -> Option<Arc<Network>> {
+        if !self.tun.as_mut()?.keep(director.fleet(), &self.view.network) {
+            return None;
+        }
+        match self.watcher.read(&self.serving) {
+            Ok(view) => self.view = view,
+            Err(error) => log::error!("links cannot be read: {error}"),
+        }
+        self.describe(director);
+        Some(self.publish(director.fleet()))
     }
 
     /// Makes or removes the device by which local servers are reached (the one that there is, with `--tun`); whether that changed anything.

@@ -9,7 +9,7 @@ use crate::host::tunway::{Side, TunWay};
 use crate::port::TunOptions;
 use crate::table::network::LinkLayer;
 use crate::table::{Link, Network};
-use crate::worker::Way;
+use crate::worker::{Message, Way};
 
 use super::local_servers::Wanted;
 use super::workers::Workers;
@@ -24,13 +24,15 @@ pub struct TunEntry {
     way: Option<TunWay>,
     /// Whether some real servers on this host are masqueraded; nothing where there are none.
     local: Option<bool>,
+    /// The network changed since it was last looked at whether all is there.
+    doubted: bool,
     /// Why packets are not led into it, as was said last.
     troubles: Vec<String>,
 }
 
 impl TunEntry {
     pub fn new(name: &str) -> TunEntry {
-        TunEntry { name: name.to_owned(), way: None, local: None, troubles: Vec::new() }
+        TunEntry { name: name.to_owned(), way: None, local: None, doubted: false, troubles: Vec::new() }
     }
 
     /// Opens the device in every worker. Nothing is led into it so far.
@@ -44,6 +46,33 @@ impl TunEntry {
         }
         self.way = Some(TunWay::open(&self.name, Side::Transit).map_err(io::Error::other)?);
         Ok(())
+    }
+
+    /// The device, or what leads into it, may be gone.
+    pub fn network_changed(&mut self) {
+        self.doubted = true;
+    }
+
+    /// Makes the device anew if it was deleted; whether it was. It is tried once: a device that comes and goes
+    /// would be tried for ever.
+    pub fn keep(&mut self, workers: &Workers, network: &Network) -> bool {
+        if !std::mem::take(&mut self.doubted) {
+            return false;
+        }
+        let Some(way) = &mut self.way else { return false };
+        let index = find(network, &self.name).map(|link| link.index);
+        if index == Some(way.index()) {
+            way.doubt();
+            return false;
+        }
+        log::warn!("{} was deleted, and is made anew", self.name);
+        self.leave();
+        if let Err(error) = self.open(workers) {
+            workers.tell(|| Message::Close { link: LINK });
+            let trouble = format!("{} was deleted and cannot be made anew, which takes a restart: {error}", self.name);
+            self.note(vec![trouble]);
+        }
+        true
     }
 
     /// Has the kernel lead the packets to `led` into the device, and what real servers answer;
@@ -65,7 +94,7 @@ impl TunEntry {
         before != self.troubles
     }
 
-    /// What there is to say about the device: what keeps packets from it.
+    /// What keeps packets from the device.
     pub fn lines(&self) -> Vec<String> {
         self.troubles.clone()
     }
@@ -97,7 +126,7 @@ impl TunEntry {
 
     /// The device as a link, with what the kernel says of it.
     fn link(&self, network: &Network) -> Link {
-        let known = network.links().iter().find(|link| link.name == self.name);
+        let known = find(network, &self.name);
         Link {
             id: LINK,
             index: known.map_or(0, |link| link.index),
@@ -110,6 +139,10 @@ impl TunEntry {
             addresses: Vec::new(),
         }
     }
+}
+
+fn find<'a>(network: &'a Network, name: &str) -> Option<&'a Link> {
+    network.links().iter().find(|link| link.name == name)
 }
 
 /// What is said of a route of the operator's for a VIP.

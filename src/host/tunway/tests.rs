@@ -1,6 +1,7 @@
 //! The kernel is asked where it would route what.
 
 use super::*;
+use crate::host::netlink::{Received, Subscription};
 use crate::host::testing::{Namespace, namespaces};
 
 /// A director between `front` (10.0.0.1) and `back` (172.16.0.1), forwarding, with a persistent
@@ -29,6 +30,16 @@ fn director() -> Option<[Namespace; 2]> {
     director.sysctl("net.ipv6.conf.all.forwarding", "1");
     Some([director, peer])
 }
+
+/// The multicast groups of what a way consists of.
+const GROUPS: [u32; 6] = [
+    libc::RTNLGRP_LINK,
+    libc::RTNLGRP_IPV4_IFADDR,
+    libc::RTNLGRP_IPV4_ROUTE,
+    libc::RTNLGRP_IPV6_ROUTE,
+    libc::RTNLGRP_IPV4_RULE,
+    libc::RTNLGRP_IPV6_RULE,
+];
 
 fn open(director: &Namespace) -> TunWay {
     director.run(|| TunWay::open("ulvs0", Side::Transit).unwrap())
@@ -161,6 +172,36 @@ fn a_route_of_the_operators_for_a_vip_stays_and_is_told() {
     for route in ["blackhole 10.9.9.9", "10.9.9.8 dev ulvs0", "blackhole 10.9.9.7", "blackhole fd09::9"] {
         assert!(routes.contains(route), "{route}: {routes}");
     }
+}
+
+#[test]
+fn what_others_took_away_is_laid_again_and_the_rest_is_not() {
+    let Some([director, _peer]) = director() else { return };
+    let vips: HashSet<Prefix> = ["10.9.9.9", "fd09::9"].iter().map(|text| text.parse().unwrap()).collect();
+    let real_servers: BTreeSet<Endpoint> =
+        [endpoint("172.16.0.2", Protocol::TCP, 80), endpoint("fd0b::2", Protocol::UDP, 0)].into();
+    let mut way = update(&director, open(&director), vips.clone(), real_servers.clone());
+    let before = state(&director);
+    let losses: [&[&str]; 4] = [
+        &["link set ulvs0 down", "link set ulvs0 up"],
+        &["rule flush protocol 118", "-6 rule flush protocol 118"],
+        &["rule del priority 11899", "route del 10.9.9.9", "route flush table 11800"],
+        &["address flush dev ulvs0"],
+    ];
+    for loss in losses {
+        loss.iter().for_each(|command| drop(director.ip(command)));
+        assert_ne!(state(&director), before, "{loss:?}");
+        way.doubt();
+        way = update(&director, way, vips.clone(), real_servers.clone());
+        assert_eq!(state(&director), before, "{loss:?}");
+    }
+    // What the kernel tells of would have the director look again, and again.
+    let mut changes = director.run(|| Subscription::open(NETLINK_ROUTE, &GROUPS).unwrap());
+    way.doubt();
+    way = update(&director, way, vips, real_servers);
+    assert!(matches!(changes.receive(), Ok(Received::Nothing)));
+    way.close().unwrap();
+    assert_eq!(state(&director), "");
 }
 
 #[test]
