@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkBuffer, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
@@ -20,6 +21,9 @@ use crate::base::Prefix;
 /// Groups of rtnetlink(7) that tell of addresses coming and going.
 const GROUP_IPV4_ADDRESSES: u32 = 0x10;
 const GROUP_IPV6_ADDRESSES: u32 = 0x100;
+
+/// How often a listing is begun again because it changed while it was read.
+const DUMP_ATTEMPTS: usize = 10;
 
 /// Length of an Ethernet header; the kernel takes a VLAN tag out before it shows a frame.
 const ETHERNET_HEADER: usize = 14;
@@ -121,38 +125,77 @@ impl Netlink {
         self.ask(RouteNetlinkMessage::SetLink(message), NLM_F_ACK).map(drop)
     }
 
-    /// Sends one request and reads its answers to the end.
+    /// Sends one request and reads its answers to the end; again, where they changed meanwhile.
     fn ask(&mut self, request: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
-        self.sequence += 1;
-        let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST | flags;
-        message.header.sequence_number = self.sequence;
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
-        let mut answers = Vec::new();
-        loop {
-            let (datagram, _) = self.socket.recv_from_full()?;
-            let mut rest = &datagram[..];
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-                // Messages are aligned to four bytes (netlink(7)).
-                let length = (message.header.length as usize).next_multiple_of(4).clamp(4, rest.len());
-                rest = &rest[length..];
-                if message.header.sequence_number != self.sequence {
-                    continue;
-                }
-                match message.payload {
-                    NetlinkPayload::Done(_) => return Ok(answers),
-                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(answers),
-                    NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    NetlinkPayload::InnerMessage(answer) => answers.push(answer),
-                    _ => {}
-                }
+        for _ in 0..DUMP_ATTEMPTS {
+            self.sequence = self.sequence.wrapping_add(1);
+            let mut message = NetlinkMessage::from(request.clone());
+            message.header.flags = NLM_F_REQUEST | flags;
+            message.header.sequence_number = self.sequence;
+            message.finalize();
+            let mut bytes = vec![0; message.buffer_len()];
+            message.serialize(&mut bytes);
+            self.socket.send(&bytes, 0)?;
+            let mut answers = Answers::to(self.sequence);
+            while !answers.complete {
+                let (datagram, _) = self.socket.recv_from_full()?;
+                answers.take_in(&datagram)?;
+            }
+            if !answers.torn {
+                return Ok(answers.messages);
             }
         }
+        Err(io::Error::other("the kernel's tables changed each time they were read"))
+    }
+}
+
+/// What the kernel answers to one request.
+#[derive(Debug)]
+struct Answers {
+    sequence: u32,
+    messages: Vec<RouteNetlinkMessage>,
+    complete: bool,
+    /// The table changed while it was listed.
+    torn: bool,
+}
+
+impl Answers {
+    fn to(sequence: u32) -> Answers {
+        Answers { sequence, messages: Vec::new(), complete: false, torn: false }
+    }
+
+    /// Takes in what one datagram has of them. A message that is not understood is left out: one
+    /// strange address is no reason to know none.
+    ///
+    /// # Errors
+    /// Why the kernel refuses; what is no netlink at all.
+    fn take_in(&mut self, datagram: &[u8]) -> io::Result<()> {
+        let garbled = |error: &dyn std::fmt::Display| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+        let mut rest = datagram;
+        while !rest.is_empty() && !self.complete {
+            let header = NetlinkBuffer::new_checked(rest).map_err(|error| garbled(&error))?;
+            let (length, kind) = (header.length() as usize, header.message_type());
+            let (sequence, flags) = (header.sequence_number(), header.flags());
+            let (message, after) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            // Messages are aligned to four bytes (netlink(7)).
+            rest = after.get(length.next_multiple_of(4) - length..).unwrap_or_default();
+            if sequence != self.sequence {
+                continue;
+            }
+            self.torn |= flags & NLM_F_DUMP_INTR != 0;
+            match NetlinkMessage::<RouteNetlinkMessage>::deserialize(message).map(|message| message.payload) {
+                Ok(NetlinkPayload::Done(done)) if done.code < 0 => {
+                    return Err(io::Error::from_raw_os_error(done.code.wrapping_neg()));
+                }
+                Ok(NetlinkPayload::Done(_)) => self.complete = true,
+                Ok(NetlinkPayload::Error(error)) if error.code.is_none() => self.complete = true,
+                Ok(NetlinkPayload::Error(error)) => return Err(error.to_io()),
+                Ok(NetlinkPayload::InnerMessage(answer)) => self.messages.push(answer),
+                Ok(_) => {}
+                Err(error) => log::warn!("rtnetlink message of type {kind} left out: {error}"),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -258,4 +301,54 @@ fn read_link(message: LinkMessage) -> Option<Link> {
 
 fn kind_name(kind: &InfoKind) -> String {
     kind.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DONE: u16 = 3;
+
+    fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = (16 + payload.len() as u32).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend(sequence.to_ne_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(payload);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    /// An address of the link 7, with one attribute.
+    fn address(attribute: &[u8]) -> Vec<u8> {
+        [&[libc::AF_INET as u8, 32, 0, 0][..], &7u32.to_ne_bytes(), attribute].concat()
+    }
+
+    #[test]
+    fn a_message_that_is_not_understood_is_left_out() {
+        let known = address(&[8, 0, 2, 0, 10, 0, 0, 1]);
+        // `IFA_LOCAL` with three bytes.
+        let strange = address(&[7, 0, 2, 0, 10, 0, 0, 0]);
+        let listed = [
+            message(libc::RTM_NEWADDR, 0, 5, &strange),
+            message(libc::RTM_NEWADDR, 0, 4, &known),
+            message(libc::RTM_NEWADDR, 0, 5, &known),
+        ];
+        let mut answers = Answers::to(5);
+        answers.take_in(&listed.concat()).unwrap();
+        assert!(answers.messages.len() == 1 && !answers.complete && !answers.torn);
+        answers.take_in(&message(DONE, 0, 5, &[0; 4])).unwrap();
+        assert!(answers.complete);
+        assert!(Answers::to(5).take_in(&listed[0][..20]).is_err());
+    }
+
+    #[test]
+    fn a_listing_that_changed_meanwhile_or_broke_off_is_noticed() {
+        let mut answers = Answers::to(5);
+        answers.take_in(&message(DONE, NLM_F_DUMP_INTR, 5, &[0; 4])).unwrap();
+        assert!(answers.complete && answers.torn);
+        let error = Answers::to(5).take_in(&message(DONE, 0, 5, &(-libc::ENOBUFS).to_ne_bytes())).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOBUFS));
+    }
 }
