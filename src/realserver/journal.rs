@@ -30,6 +30,9 @@ pub struct Journal {
 struct Content {
     /// 0 where the kernel has no cookies.
     namespace: u64,
+    /// The directory was made for the file, and goes with it.
+    #[serde(default)]
+    made_directory: bool,
     changes: Vec<Change>,
 }
 
@@ -45,11 +48,12 @@ impl Journal {
         let namespace = Socket::new(Domain::UNIX, Type::DGRAM, None)
             .and_then(|socket| sys::namespace_cookie(socket.as_fd()))
             .unwrap_or_default();
-        let mut journal = Journal { path, content: Content { namespace, changes: Vec::new() } };
+        let mut journal = Journal { path, content: Content { namespace, ..Content::default() } };
         match fs::read(&journal.path) {
             Ok(text) => {
                 let left: Content = serde_json::from_slice(&text)
                     .map_err(|source| RealServerError::Journal { path: journal.path.clone(), source })?;
+                journal.content.made_directory = left.made_directory;
                 if left.namespace == namespace {
                     journal.content.changes = left.changes;
                 }
@@ -99,18 +103,21 @@ impl Journal {
         Ok(undone)
     }
 
-    fn save(&self) -> Result<(), RealServerError> {
+    fn save(&mut self) -> Result<(), RealServerError> {
         if self.content.changes.is_empty() {
             return match fs::remove_file(&self.path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RealServerError::file(&self.path)(error)),
                 _ => {
-                    // Ours alone if it can be removed.
-                    let _ = self.path.parent().map(fs::remove_dir);
+                    // Others may have files there by now, and keep it.
+                    if let Some(directory) = self.path.parent().filter(|_| self.content.made_directory) {
+                        let _ = fs::remove_dir(directory);
+                    }
                     Ok(())
                 }
             };
         }
         if let Some(directory) = self.path.parent() {
+            self.content.made_directory |= !directory.exists();
             fs::create_dir_all(directory).map_err(RealServerError::file(directory))?;
         }
         let draft = self.path.with_extension("new");
@@ -175,6 +182,22 @@ mod tests {
         assert!(journal.make(&mut netlink, change()).is_err());
         assert!(journal.content.changes.is_empty());
         assert!(!journal.path.exists());
+    }
+
+    #[test]
+    fn a_directory_goes_with_the_file_for_which_it_was_made_and_no_other_does() {
+        let scratch = Scratch::new("directory");
+        let made = scratch.0.join("made");
+        for (directory, stays) in [(&scratch.0, true), (&made, false)] {
+            let mut journal = Journal::open(directory).unwrap();
+            journal.content.changes.push(change());
+            journal.save().unwrap();
+            // A successor knows it, too.
+            let mut journal = Journal::open(directory).unwrap();
+            journal.content.changes.clear();
+            journal.save().unwrap();
+            assert_eq!(directory.exists(), stays, "{}", directory.display());
+        }
     }
 
     #[test]
