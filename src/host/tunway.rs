@@ -285,12 +285,13 @@ impl TunWay {
             RouteAttribute::Destination(RouteAddress::from(vip.address)),
         ];
         let length = vip.length;
-        let leading = self.connection.list(route_request(vip.family(), RouteProtocol::Unspec), |message| match message {
-            RouteNetlinkMessage::NewRoute(route) => (route.header.destination_prefix_length == length
-                && ours.iter().all(|attribute| route.attributes.contains(attribute)))
-            .then_some(()),
-            _ => None,
-        });
+        let leading =
+            self.connection.list(route_request(vip.family(), RouteProtocol::Unspec), |message| match message {
+                RouteNetlinkMessage::NewRoute(route) => (route.header.destination_prefix_length == length
+                    && ours.iter().all(|attribute| route.attributes.contains(attribute)))
+                .then_some(()),
+                _ => None,
+            });
         leading.map(|leading| !leading.is_empty()).map_err(|error| kernel("list routes", error))
     }
 

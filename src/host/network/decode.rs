@@ -269,9 +269,7 @@ pub fn route(message: RouteNetlinkMessage) -> Option<KernelRoute> {
         _ => return None,
     };
     // Source-specific IPv6 routes are a kind of policy, and so are those for one type of service.
-    if route.header.source_prefix_length != 0
-        || route.header.tos != 0
-        || route.header.flags.contains(RouteFlags::Dead)
+    if route.header.source_prefix_length != 0 || route.header.tos != 0 || route.header.flags.contains(RouteFlags::Dead)
     {
         return None;
     }
@@ -552,11 +550,7 @@ mod tests {
                 message(RouteType::Prohibit, 254, vec![to()]),
                 Some((RouteKind::Unreachable, None, None, 0, None)),
             ),
-            (
-                "throw",
-                message(RouteType::Throw, 254, vec![to()]),
-                Some((RouteKind::Throw, None, None, 0, None)),
-            ),
+            ("throw", message(RouteType::Throw, 254, vec![to()]), Some((RouteKind::Throw, None, None, 0, None))),
             (
                 "local",
                 message(RouteType::Local, 255, vec![to(), RouteAttribute::Oif(1)]),
