@@ -35,6 +35,7 @@
 //!
 //! Limits, by the kernel's ways:
 //! * A VIP must not be an address of this host: the local table is asked before any route.
+//! * A route to a VIP that is there already, of the same length and metric, stays: nothing leads that VIP here then.
 //! * Packets that this host generates for a VIP take the route, too: IPv4 ones from the dummy address, which nobody
 //!   can answer, IPv6 ones from an address of the host. What a masqueraded real server answers there is delivered
 //!   at once, untranslated: no rule comes before the local table's.
