@@ -79,10 +79,21 @@ impl Input {
         each!(self, input => input.bytes_mut(index))
     }
 
-    /// Gives the slots of all frames that were ready back.
+    /// Gives the slots of all frames that were ready back, and says what befell the link where reading them met it.
     #[inline]
-    pub fn release(&mut self, counters: &mut Counters) {
-        each!(self, input => input.release(counters))
+    pub fn release(&mut self, counters: &mut Counters) -> Option<PortEvent> {
+        match self {
+            Input::Packet(input) => input.release(counters),
+            Input::Xdp(input) => input.release(counters),
+            Input::Tun(input) => {
+                input.release(counters);
+                None
+            }
+            Input::Memory(input) => {
+                input.release(counters);
+                None
+            }
+        }
     }
 
     /// Changes what is received, where that is the port's to choose.

@@ -79,6 +79,14 @@ impl State {
             self.reported = None;
         }
     }
+
+    /// Adds to `events` what befell `link`, unless it is known.
+    fn report(&mut self, events: &mut VecDeque<(LinkId, PortEvent)>, link: LinkId, event: PortEvent) {
+        if self.reported != Some(event) {
+            self.reported = Some(event);
+            events.push_back((link, event));
+        }
+    }
 }
 
 impl Ports {
@@ -226,9 +234,11 @@ impl Ports {
         for index in 0..self.outputs.len() {
             self.flush_output(index);
         }
-        for (input, state) in self.inputs.0.iter_mut().zip(&mut self.states) {
-            if let Some(input) = input {
-                input.release(&mut state.counters);
+        for (index, (input, state)) in self.inputs.0.iter_mut().zip(&mut self.states).enumerate() {
+            if let Some(input) = input
+                && let Some(event) = input.release(&mut state.counters)
+            {
+                state.report(&mut self.events, LinkId(index as u32), event);
             }
         }
     }
@@ -323,11 +333,8 @@ impl Ports {
     }
 
     fn report(&mut self, link: LinkId, event: PortEvent) {
-        if let Some(state) = self.states.get_mut(link.index())
-            && state.reported != Some(event)
-        {
-            state.reported = Some(event);
-            self.events.push_back((link, event));
+        if let Some(state) = self.states.get_mut(link.index()) {
+            state.report(&mut self.events, link, event);
         }
     }
 }

@@ -125,16 +125,18 @@ impl PacketInput {
         }
     }
 
+    /// Gives all slots back, and says what befell the link where reading met it.
     #[inline]
-    pub fn release(&mut self, counters: &mut Counters) {
+    pub fn release(&mut self, counters: &mut Counters) -> Option<PortEvent> {
         self.lanes.release();
-        if let Some(overflow) = &mut self.overflow {
-            overflow.clear();
-        }
         if self.losing {
             self.losing = false;
             self.count_losses(counters);
         }
+        let overflow = self.overflow.as_mut()?;
+        overflow.clear();
+        let error = overflow.take_error()?;
+        self.befallen(Some(error))
     }
 
     /// Changes what the port receives, while it goes on receiving.
@@ -175,8 +177,14 @@ impl PacketInput {
         self.count_losses(counters);
         let mut errors = self.sockets.iter().filter_map(|(socket, _)| socket.take_error().ok().flatten());
         let error = errors.next();
-        // Those of the others say the same.
+        // Those of the others say the same, and so does one that a read met.
         errors.for_each(drop);
+        let met = self.overflow.as_mut().and_then(Overflow::take_error);
+        self.befallen(error.or(met))
+    }
+
+    /// What befell the link of a socket that had that error, or none.
+    fn befallen(&self, error: Option<io::Error>) -> Option<PortEvent> {
         // The kernel says "network is down" both for a link that went down and for one that was deleted, and
         // nothing where a link is deleted that was down before; then the socket is bound to nothing any more.
         match self.sockets.first()?.0.binding() {

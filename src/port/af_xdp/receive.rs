@@ -132,19 +132,19 @@ impl XdpInput {
     }
 
     #[inline]
-    pub fn release(&mut self, counters: &mut Counters) {
+    pub fn release(&mut self, counters: &mut Counters) -> Option<PortEvent> {
         if self.places.is_empty() {
-            return;
+            return None;
         }
         self.places.clear();
         self.ring_held = 0;
-        self.packet.release(counters);
         for queue in &mut self.queues {
             queue.socket.release();
             if std::mem::take(&mut queue.losing) {
                 queue.count_losses(counters);
             }
         }
+        self.packet.release(counters)
     }
 
     /// Changes what the port receives, while it goes on receiving.

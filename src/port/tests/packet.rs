@@ -225,6 +225,42 @@ fn long_frames_that_find_the_queue_full_or_no_room_are_counted() {
 }
 
 #[test]
+fn long_frames_that_wait_while_the_link_goes_down_stay_in_their_slots() {
+    in_namespace(|| {
+        veth_pair();
+        let mut ports = both_ports();
+        // Sees the same, and thus tells when all have arrived.
+        ports.insert(C, Port::packet(&options("right")).unwrap());
+        let packets: Vec<_> = (0..5).map(|number| tcp_super_packet(9000 + 1000 * number)).collect();
+        let send = |ports: &mut Ports| {
+            for (packet, offload) in &packets {
+                ports.send_copy(A, packet, *offload, A_TO_B).unwrap();
+            }
+            ports.flush();
+            await_frames(ports, C, packets.len());
+        };
+        let check = |ports: &mut Ports| {
+            assert_eq!(ports.ready(B, packets.len()), packets.len());
+            for (index, (packet, _)) in packets.iter().enumerate() {
+                assert!(ports.frame(B, index).unwrap().packet() == packet, "frame {index}");
+            }
+            ports.flush();
+        };
+        send(&mut ports);
+        must("ip link set right down");
+        check(&mut ports);
+        // The reading took the error, so that the descriptor has none to report any more.
+        let events: Vec<_> = std::iter::from_fn(|| ports.event()).collect();
+        assert!(events.contains(&(B, PortEvent::Down)), "{events:?}");
+        must("ip link set right up");
+        await_up("left");
+        send(&mut ports);
+        check(&mut ports);
+        assert_eq!(counters(&ports, B).drops().next(), None);
+    });
+}
+
+#[test]
 fn the_ring_goes_round() {
     in_namespace(|| {
         veth_pair();
