@@ -10,6 +10,8 @@ use std::io::{self, IoSlice};
 use crate::port::batch::Outgoing;
 use crate::port::counters::{Counters, PortDrop};
 use crate::port::envelope::Cutting;
+use crate::port::event::Failure;
+use crate::port::sys::channels;
 use crate::port::sys::xdp::Step;
 use crate::port::sys::xdp::send::{LONGEST, XdpSender};
 use crate::wire::Offload;
@@ -29,12 +31,16 @@ impl Chunks {
         Chunks(sender)
     }
 
-    /// A socket at the first queue of `interface` that is free; each worker needs one of its own.
+    /// A socket at the first queue of `interface` that is free; each worker needs one of its own. The kernel lets a
+    /// socket have a queue that the link only receives by, and then sends nothing: those are not asked for.
     pub fn open(interface: u32, chunks: u32) -> Result<Chunks, (Step, io::Error)> {
+        // Where it is not known how many there are, a socket that sends nothing is given up when that shows.
+        let queues = channels::transmit_queues(interface).ok().flatten();
+        let queues = queues.map_or(MOST_QUEUES, |queues| queues.min(MOST_QUEUES));
         let mut queue = 0;
         loop {
             match XdpSender::open(interface, queue, chunks) {
-                Err((Step::Bind, error)) if error.raw_os_error() == Some(libc::EBUSY) && queue + 1 < MOST_QUEUES => {
+                Err((Step::Bind, error)) if error.raw_os_error() == Some(libc::EBUSY) && queue + 1 < queues => {
                     queue += 1;
                 }
                 outcome => break outcome.map(Chunks),
@@ -56,18 +62,22 @@ impl Chunks {
         whole && frame.cutting == Cutting::Plain && (1..=LONGEST).contains(&length)
     }
 
-    /// Sends `frames`, each with its virtio-net header in front; what finds no room is counted.
+    /// Sends `frames`, each with its virtio-net header in front; what finds no room, or cannot be sent, is counted.
     ///
     /// # Errors
-    /// What befell the link, or whatever keeps the kernel from taking any frame.
-    pub fn send(&mut self, frames: &[IoSlice<'_>], counters: &mut Counters) -> io::Result<()> {
-        for frame in frames {
+    /// The kernel does not take what was handed to it. That would leave whenever it does, after frames that were sent
+    /// later, so that the socket must be given up.
+    pub fn send(&mut self, frames: &[IoSlice<'_>], counters: &mut Counters) -> Result<(), Failure> {
+        for (number, frame) in frames.iter().enumerate() {
             let Some(bytes) = frame.get(HEADER_LENGTH..) else { continue };
             let checksum = checksum(frame);
             if self.0.push(bytes, checksum) {
                 continue;
             }
-            self.flush(counters)?;
+            if let Err(failure) = self.flush(counters) {
+                counters.drop_frames(failure.reason, (frames.len() - number) as u64);
+                return Err(failure);
+            }
             if !self.0.push(bytes, checksum) {
                 counters.drop_frames(PortDrop::QueueFull, 1);
             }
@@ -75,16 +85,20 @@ impl Chunks {
         self.flush(counters)
     }
 
-    /// Frames that the kernel has not taken.
-    pub fn pending(&self) -> u64 {
-        u64::from(self.0.pending())
-    }
-
-    fn flush(&mut self, counters: &mut Counters) -> io::Result<()> {
+    fn flush(&mut self, counters: &mut Counters) -> Result<(), Failure> {
         let (taken, outcome) = self.0.flush();
         counters.sent += taken.frames;
         counters.sent_bytes += taken.bytes;
-        outcome
+        let left = self.0.pending();
+        let error = match outcome {
+            Ok(()) if left == 0 => return Ok(()),
+            // It was asked often enough.
+            Ok(()) => io::Error::from_raw_os_error(libc::EAGAIN),
+            Err(error) => error,
+        };
+        let failure = Failure::of(&error);
+        counters.drop_frames(failure.reason, left.into());
+        Err(failure)
     }
 }
 

@@ -80,8 +80,8 @@ impl PacketOutput {
     }
 
     /// Has frames leave by AF_XDP while they are many, if that is asked for and can be. The kernel takes a moment to set
-    /// a queue free whose socket was closed, and a link that was down loses its socket; so this is tried again when
-    /// there is much to send, but not for ever.
+    /// a queue free whose socket was closed, and a link that was down, or took nothing, loses its socket; so this is tried
+    /// again when there is much to send, but not for ever.
     pub fn try_chunks(&mut self) {
         let PacketOptions { name, interface, send_chunks, .. } = &self.options;
         if *send_chunks == 0 || self.tries == 0 {
@@ -143,11 +143,11 @@ impl PacketOutput {
     }
 
     fn send_chunks(&mut self, frames: &[IoSlice<'_>], counters: &mut Counters) -> Result<(), PortEvent> {
-        let Some(chunks) = &mut self.chunks else { return Ok(()) };
-        let Err(error) = chunks.send(frames, counters) else { return Ok(()) };
-        // What it holds would leave whenever the link is back. Packet sockets do without it.
-        let failure = Failure::of(&error);
-        counters.drop_frames(failure.reason, chunks.pending());
+        let Some(chunks) = &mut self.chunks else {
+            return send_all(frames, counters, |frames| self.bypass.send(frames));
+        };
+        let Err(failure) = chunks.send(frames, counters) else { return Ok(()) };
+        // What it holds is counted and goes with it. Packet sockets do without it.
         self.chunks = None;
         failure.event().map_or(Ok(()), Err)
     }

@@ -4,6 +4,7 @@
 //! so that its callers are safe code.
 
 pub mod bpf;
+pub mod channels;
 pub mod geometry;
 #[cfg(test)]
 pub mod namespace;

@@ -1,13 +1,15 @@
 //! Sending by AF_XDP from packet ports: what leaves that way arrives as it would have otherwise.
 
+use std::io::IoSlice;
 use std::thread;
 use std::time::Duration;
 
+use crate::base::Mac;
 use crate::port::af_packet::chunks::Chunks;
-use crate::port::{Held, PacketOptions, Port, PortDrop, PortEvent, Ports, Queueing};
-use crate::wire::Offload;
-use crate::wire::offload::Completion;
+use crate::port::{Counters, Held, PacketOptions, Port, PortDrop, PortEvent, Ports, Queueing, XdpSender};
+use crate::wire::offload::{Completion, HEADER_LENGTH};
 use crate::wire::segment::{Unfinished, complete};
+use crate::wire::{EtherType, LinkHeader, Offload};
 
 use super::lab::*;
 
@@ -129,6 +131,93 @@ fn each_queue_serves_one_port() {
             Chunks::open(index_of("left"), 64).is_ok()
         });
         assert!(is_free, "the queue did not become free");
+    });
+}
+
+/// Gives `left` and `right` as [`veth_pair`] does, but with one queue to send by and four to receive by.
+fn lopsided_pair() {
+    veth_pair();
+    must("ip link delete left");
+    must(&format!(
+        "ip link add name left address {MAC_A} numtxqueues 1 numrxqueues 4 type veth peer name right address {MAC_B}"
+    ));
+    must("ip link set left up");
+    must("ip link set right up");
+    await_up("left");
+    await_up("right");
+}
+
+#[test]
+fn a_queue_that_only_receives_is_left_alone() {
+    in_namespace(|| {
+        lopsided_pair();
+        let Ok(first) = Chunks::open(index_of("left"), 64) else {
+            println!("not run: AF_XDP sends nothing here");
+            return;
+        };
+        let second = Chunks::open(index_of("left"), 64).unwrap_err();
+        assert_eq!(second.1.raw_os_error(), Some(libc::EBUSY), "{second:?}");
+        let mut ports = Ports::new();
+        ports.set_busy(true);
+        ports.insert(A, Port::packet(&PacketOptions { queueing: Queueing::BypassPlain, ..options("left") }).unwrap());
+        ports.insert(B, Port::packet(&options("right")).unwrap());
+        let packets: Vec<_> = (0..50).map(|number| (udp_packet(number), Offload::NONE)).collect();
+        send(&mut ports, &packets);
+        await_frames(&mut ports, B, packets.len());
+        assert_eq!(ports.counters(A).unwrap().sent, 50);
+        drop(first);
+    });
+}
+
+#[test]
+fn what_the_kernel_does_not_take_is_counted() {
+    in_namespace(|| {
+        lopsided_pair();
+        // Nothing is sent by this queue, which the kernel lets a socket have nevertheless.
+        let Ok(sender) = XdpSender::open(index_of("left"), 1, 2) else {
+            println!("not run: AF_XDP sends nothing here");
+            return;
+        };
+        let frame = [0; HEADER_LENGTH + 60];
+        let mut counters = Counters::default();
+        // More than there are chunks.
+        let failure = Chunks::new(sender).send(&[IoSlice::new(&frame); 5], &mut counters).unwrap_err();
+        assert_eq!((failure.reason, failure.event()), (PortDrop::QueueFull, None));
+        assert_eq!((counters.sent, counters.dropped(PortDrop::QueueFull)), (0, 5));
+    });
+}
+
+#[test]
+fn behind_a_slow_link_all_that_is_lost_is_counted() {
+    in_namespace(|| {
+        let Some(mut ports) = ports() else { return };
+        must("ip link add name br0 type bridge");
+        must("ip link add name slow type veth peer name far");
+        if let Err(error) = run("tc qdisc replace dev slow root tbf rate 8kbit burst 1600 limit 10000000") {
+            println!("not run: a slow queueing discipline is needed ({error})");
+            return;
+        }
+        for link in ["right", "slow"] {
+            must(&format!("ip link set {link} master br0"));
+        }
+        for link in ["br0", "far", "slow"] {
+            must(&format!("ip link set {link} up"));
+        }
+        await_up("slow");
+        // A second taker would have the bridge copy the frames, which then would be the sender's no more.
+        ports.remove(B);
+        // To nobody, so that the bridge sends it everywhere, and of no kind that netfilter looks at.
+        let destination = Mac([2, 0, 0, 0, 0, 0xc]);
+        let header = LinkHeader::Ethernet { destination, source: MAC_A, kind: EtherType(0x88b5) };
+        for _ in 0..600 {
+            ports.send_copy(A, &udp_packet(1400), Offload::NONE, header).unwrap();
+        }
+        ports.flush();
+        let counters = ports.counters(A).unwrap();
+        assert_eq!(counters.sent + counters.dropped(PortDrop::QueueFull), 600);
+        // As many as there are chunks have left, and perhaps some that found one free again.
+        assert!((256..300).contains(&counters.sent), "{} frames left", counters.sent);
+        assert_eq!(ports.event(), None);
     });
 }
 

@@ -14,6 +14,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use nix::sys::socket::{setsockopt, sockopt};
+
 use crate::wire::offload::Completion;
 
 use super::{CHUNK, Mapping, Ring, Step, bind, is_registered_with_metadata, new_socket, offsets, set};
@@ -93,6 +95,7 @@ impl XdpSender {
         chunks: Shared,
         finishes: bool,
     ) -> XdpSender {
+        enlarge(&socket, chunks.count);
         let free = (chunks.first..chunks.first + chunks.count).collect();
         XdpSender { transmit, completion, chunks, _fill: None, socket, free, counted: 0, finishes }
     }
@@ -177,21 +180,29 @@ impl XdpSender {
     fn push_out(&mut self) -> io::Result<()> {
         let mut tries = TRIES;
         let mut left = self.pending();
+        // As many as the driver may drop.
+        let mut droppable = left;
         while left > 0 && tries > 0 {
             // SAFETY: names no memory of ours.
             let outcome = unsafe {
                 libc::sendto(self.socket.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0)
             };
+            let mut dropped = false;
             if outcome < 0 {
                 let error = io::Error::last_os_error();
                 match error.raw_os_error() {
-                    // So many at once and no more; the driver is busy, or dropped one; no memory.
+                    // The driver dropped one, which is taken, though the kernel's word may tell only later.
+                    Some(libc::EBUSY) if droppable > 0 => {
+                        droppable -= 1;
+                        dropped = true;
+                    }
+                    // So many at once and no more; the driver is busy; no memory.
                     Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => {}
                     _ => return Err(error),
                 }
             }
             let now = self.pending();
-            tries = if now < left { TRIES } else { tries - 1 };
+            tries = if dropped || now < left { TRIES } else { tries - 1 };
             left = now;
         }
         Ok(())
@@ -215,5 +226,16 @@ impl XdpSender {
         }
         // Release: our reads are done before the kernel sees the entries free.
         self.completion.consumer().store(first.wrapping_add(done), Ordering::Release);
+    }
+}
+
+/// Gives `socket` a send buffer that all its chunks do not fill, as far as that is permitted, so that what is missing
+/// when a link is slow is a chunk, of which we know, and not room in the kernel, which would leave frames in the ring.
+fn enlarge(socket: &OwnedFd, chunks: u32) {
+    // Of a frame the kernel counts two chunks at most, with what it keeps beside it.
+    let bytes = chunks as usize * 2 * CHUNK;
+    if setsockopt(socket, sockopt::SndBufForce, &bytes).is_err() {
+        // Up to the system's limit; it sends with less, too.
+        let _ = setsockopt(socket, sockopt::SndBuf, &bytes);
     }
 }
