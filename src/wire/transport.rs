@@ -18,6 +18,8 @@ pub mod tcp {
 }
 
 pub mod udp {
+    /// Where the length of header and payload lies.
+    pub const DATAGRAM_LENGTH: usize = 4;
     pub const CHECKSUM: usize = 6;
     pub const LENGTH: usize = 8;
 }

@@ -4,7 +4,7 @@
 //! kernel has no use for, and of that only what a descriptor can carry:
 //!
 //! ```text
-//! whole UDP packets with a checksum, no IP options, short enough for a chunk
+//! whole UDP packets with a checksum, no IP options, short enough for a chunk, and no small super-frame
 //!    to a virtual MAC ─────────────────────────────────────► taken: the kernel sees another host's frame
 //!    to the link's own MAC
 //!       to an address of this host ────────────────────────► passed
@@ -16,6 +16,12 @@
 //!
 //! TCP stays with the packet ring because its super-frames do: by two ways a small segment overtakes the
 //! super-frame before it, which the receiver takes for a loss. (Bulk transfer fell to a tenth.)
+//!
+//! A super-frame of few small segments fits a chunk, too, but nothing tells the program, and no descriptor the port,
+//! where it is to be cut. Its checksum is unfinished, as that of all that comes from a sender on the same machine.
+//! Datagrams whose field holds the pseudo-header's sum are therefore passed from a length on that questions and short
+//! answers do not have ([`ALONE`]). Of two or three segments that are together no longer than that is made one
+//! datagram.
 //!
 //! A UDP datagram without checksum may hold an encapsulated packet whose own checksum is unfinished, which
 //! only the packet ring's metadata tells.
@@ -34,6 +40,9 @@ use crate::port::bpf::program::{Assembler, Label, Program, ProgramTooLong, Regis
 /// Longest frame that is taken: what a chunk of `CHUNK` bytes holds beside
 /// the headroom that the kernel leaves in it.
 pub const LONGEST: usize = crate::port::sys::xdp::ROOM;
+
+/// Longest payload of an unfinished datagram that is taken: what DNS asks and answers by without further ado.
+pub const ALONE: usize = 512;
 
 /// What the program returns for a frame that goes on as if there were no program (XDP_PASS).
 pub(super) const PASS: i32 = 2;
@@ -99,6 +108,8 @@ struct Layout {
     protocol: i16,
     source: i16,
     destination: i16,
+    /// Behind both addresses, which lie beside each other.
+    addresses_end: i16,
     transport: i16,
 }
 
@@ -110,6 +121,7 @@ const IPV4: Layout = Layout {
     protocol: IP + v4::PROTOCOL as i16,
     source: IP + v4::SOURCE.start as i16,
     destination: IP + v4::DESTINATION.start as i16,
+    addresses_end: IP + v4::DESTINATION.end as i16,
     transport: IP + v4::LENGTH as i16,
 };
 
@@ -121,6 +133,7 @@ const IPV6: Layout = Layout {
     protocol: IP + v6::NEXT_HEADER as i16,
     source: IP + v6::SOURCE.start as i16,
     destination: IP + v6::DESTINATION.start as i16,
+    addresses_end: IP + v6::DESTINATION.end as i16,
     transport: IP + v6::LENGTH as i16,
 };
 
@@ -196,6 +209,13 @@ fn family(code: &mut Assembler, layout: &Layout, maps: Maps, take: Label, pass: 
     code.branch(Test::Different, SCRATCH, Protocol::UDP.0.into(), pass);
     code.load(Width::Half, SCRATCH, FRAME, layout.transport + udp::CHECKSUM as i16);
     code.branch(Test::Equal, SCRATCH, 0, pass);
+    // It is one datagram.
+    let alone = code.label();
+    code.load(Width::Half, SCRATCH, FRAME, layout.transport + udp::DATAGRAM_LENGTH as i16);
+    code.from_network_order(SCRATCH);
+    code.branch(Test::AtMost, SCRATCH, (udp::LENGTH + ALONE) as u32, alone);
+    is_finished(code, layout, pass);
+    code.place(alone);
 
     // Whose station it came to.
     code.load(Width::Word, SCRATCH, FRAME, 0);
@@ -222,6 +242,26 @@ fn family(code: &mut Assembler, layout: &Layout, maps: Maps, take: Label, pass: 
     look_up(code, maps.host, PREFIX_KEY);
     code.branch_whole(Test::Equal, RESULT, 0, take);
     code.jump(pass);
+}
+
+/// Goes to `pass` where the checksum's field holds the sum of the pseudo-header.
+fn is_finished(code: &mut Assembler, layout: &Layout, pass: Label) {
+    let (sum, part) = (SCRATCH, FIRST_ARGUMENT);
+    code.load(Width::Half, sum, FRAME, layout.transport + udp::DATAGRAM_LENGTH as i16);
+    code.add(sum, half(u16::from(Protocol::UDP.0).to_be_bytes()) as i32);
+    for place in (layout.source..layout.addresses_end).step_by(WORD as usize) {
+        code.load(Width::Word, part, FRAME, place);
+        code.add_register(sum, part);
+    }
+    // Less than 36 bits: each folding leaves fewer beyond sixteen, the third none.
+    for _ in 0..3 {
+        code.copy(part, sum);
+        code.mask(part, u16::MAX.into());
+        code.shift_right(sum, 16);
+        code.add_register(sum, part);
+    }
+    code.load(Width::Half, part, FRAME, layout.transport + udp::CHECKSUM as i16);
+    code.branch_register(Test::Equal, sum, part, pass);
 }
 
 /// Writes the address at `place` of the frame as the maps have it.

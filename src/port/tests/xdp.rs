@@ -11,7 +11,7 @@ use crate::port::af_xdp::selector::Chooser;
 use crate::port::bpf::program::{Assembler, Register};
 use crate::port::bpf::{Hook, LoadedProgram, ProgramKind};
 use crate::port::{Held, Port, PortDrop, PortError, PortEvent, Ports, Selection, Selector, XdpOptions};
-use crate::wire::offload::Completion;
+use crate::wire::offload::{Completion, Segmentation};
 use crate::wire::segment::{Unfinished, complete};
 use crate::wire::{EtherType, LinkHeader, Offload};
 
@@ -175,6 +175,23 @@ fn unfinished_checksums_are_found_out_and_handed_on_as_such() {
             assert!(frame.packet() == finished, "datagram {index}");
             assert!(!frame.offload.is_partial());
         }
+    });
+}
+
+#[test]
+fn a_small_super_frame_keeps_its_segments() {
+    in_namespace(|| {
+        let Some(mut ports) = three_ports(CHUNKS) else { return };
+        let (packet, offload) = unfinished_packet(1500);
+        let segmentation = Segmentation::Udp;
+        let offload = Offload { segmentation, segment_size: 1200, header_length: 28, ..offload };
+        send(&mut ports, &[(packet.clone(), offload)]);
+        await_frames(&mut ports, B, 1);
+        let frame = ports.frame(B, 0).unwrap();
+        assert!(frame.packet() == packet);
+        let came = Held::of(0, &frame).offload;
+        assert_eq!((came.segmentation, came.segment_size), (segmentation, 1200));
+        assert_eq!(arrived(&mut ports, C, 1), [packet]);
     });
 }
 

@@ -3,6 +3,7 @@ use etherparse::PacketBuilder;
 use super::super::entries::{Contents, PREFIX};
 use super::*;
 use crate::port::bpf::interpreter::{Action, run};
+use crate::wire::checksum::Sum;
 
 const OWN: Mac = Mac([0x52, 0x54, 0, 1, 2, 3]);
 const VIRTUAL: Mac = Mac([0, 0, 0x5e, 0, 1, 1]);
@@ -147,6 +148,26 @@ fn what_a_descriptor_cannot_carry_stays_with_the_packet_ring() {
     }
     check("IPv6, as long as can be", &frame(VIRTUAL, CLIENT_6, SERVED_6, Udp(LONGEST - 62)), true);
     check("IPv6, longer", &frame(VIRTUAL, CLIENT_6, SERVED_6, Udp(LONGEST - 61)), false);
+}
+
+/// Leaves the checksum of a UDP frame to the card, as a sender on the same machine does.
+fn leave_unfinished(frame: &mut [u8]) {
+    let (addresses, transport) = if frame[14] >> 4 == 4 { (26..34, 34) } else { (22..54, 54) };
+    let length = u16::from_be_bytes([frame[transport + 4], frame[transport + 5]]);
+    let sum = Sum::ZERO.add_bytes(&frame[addresses]).add_number(17).add_number(length);
+    frame[transport + 6..transport + 8].copy_from_slice(&sum.fold().to_ne_bytes());
+}
+
+#[test]
+fn long_unfinished_datagrams_may_be_super_frames_and_stay_with_the_packet_ring() {
+    for (client, served) in [(CLIENT, SERVED), (CLIENT_6, SERVED_6), ("255.255.255.255", "255.255.255.254")] {
+        for (length, taken) in [(0, true), (30, true), (ALONE, true), (ALONE + 1, false), (1500, false)] {
+            let mut frame = frame(VIRTUAL, client, served, Udp(length));
+            check("a finished one", &frame, true);
+            leave_unfinished(&mut frame);
+            check("an unfinished one", &frame, taken);
+        }
+    }
 }
 
 #[test]
