@@ -321,6 +321,26 @@ mod tests {
         ports.remove(B);
         assert_eq!(ports.send_copy(B, &[0; 20], Offload::NONE, HEADER), Err(PortDrop::NoLink));
         assert_eq!(ports.counters(B).unwrap().dropped(PortDrop::NoLink), 1);
+        // What came by no link is counted at the one it was for.
+        assert_eq!(ports.send_copy(LinkId(5), &[0; 20], Offload::NONE, HEADER), Err(PortDrop::NoLink));
+        assert_eq!(ports.counters(LinkId(5)).unwrap().dropped(PortDrop::NoLink), 1);
+    }
+
+    #[test]
+    fn frames_that_are_ready_stay_so_while_other_ports_come_and_go() {
+        let (mut ports, far_a, far_b) = two_wires(WireKind::Bare, WireKind::Bare);
+        for number in 0..3 {
+            far_a.deliver(plain(&[number; 20]));
+        }
+        assert_eq!(ports.ready(A, 8), 3);
+        let held = Held::of(0, &ports.frame(A, 0).unwrap());
+        ports.send(B, &held, LinkHeader::None).unwrap();
+        let (port, _far) = wire(WireKind::Bare).unwrap();
+        ports.insert(LinkId(7), port);
+        assert_eq!(far_b.collect().map(|frame| frame.bytes[0]), Some(0), "what waited has left");
+        ports.remove(LinkId(7));
+        assert_eq!(ports.ready(A, 8), 3);
+        assert_eq!(ports.frame(A, 2).unwrap().packet(), [2; 20]);
     }
 
     #[test]

@@ -95,16 +95,12 @@ impl Ports {
     }
 
     /// Puts `port` in the place of `link`. An earlier port of that link is closed; its counters go on,
-    /// and what it had to report does not concern the new one.
+    /// and what it had to report does not concern the new one. What waits is sent; frames of other links that are ready
+    /// stay so.
     pub fn insert(&mut self, link: LinkId, port: Port) {
-        self.flush();
+        self.flush_outputs();
         self.events.retain(|(id, _)| *id != link);
-        let needed = link.index() + 1;
-        if self.states.len() < needed {
-            self.inputs.0.resize_with(needed, || None);
-            self.outputs.resize_with(needed, || None);
-            self.states.resize_with(needed, State::default);
-        }
+        self.know(link);
         self.inputs.0[link.index()] = Some(port.input);
         let mut output = Output::new(port.output);
         output.set_busy(self.busy);
@@ -112,12 +108,22 @@ impl Ports {
         self.states[link.index()].reported = None;
     }
 
-    /// Closes the port of `link`, if it has one.
+    /// Closes the port of `link`, if it has one. What waits is sent; frames of other links that are ready stay so.
     pub fn remove(&mut self, link: LinkId) {
-        self.flush();
+        self.flush_outputs();
         if let (Some(input), Some(output)) = (self.inputs.0.get_mut(link.index()), self.outputs.get_mut(link.index())) {
             *input = None;
             *output = None;
+        }
+    }
+
+    /// Makes room for what is known of `link`.
+    fn know(&mut self, link: LinkId) {
+        let needed = link.index() + 1;
+        if self.states.len() < needed {
+            self.inputs.0.resize_with(needed, || None);
+            self.outputs.resize_with(needed, || None);
+            self.states.resize_with(needed, State::default);
         }
     }
 
@@ -218,7 +224,11 @@ impl Ports {
         let outcome = match self.outputs.get_mut(to.index()) {
             Some(Some(output)) if offload.is_tunneled() && !output.carries_tunnels() => Err(PortDrop::Tunneled),
             Some(Some(output)) => output.batch.push_copy(packet, offload, output.layer(), header),
-            _ => Err(PortDrop::NoLink),
+            _ => {
+                // It came by no link that could count it.
+                self.know(to);
+                Err(PortDrop::NoLink)
+            }
         };
         self.pushed(to, to, outcome)
     }
@@ -231,9 +241,7 @@ impl Ports {
     /// Sends everything that waits and gives all slots back. Frames and [`Held`] places end here.
     #[inline]
     pub fn flush(&mut self) {
-        for index in 0..self.outputs.len() {
-            self.flush_output(index);
-        }
+        self.flush_outputs();
         for (index, (input, state)) in self.inputs.0.iter_mut().zip(&mut self.states).enumerate() {
             if let Some(input) = input
                 && let Some(event) = input.release(&mut state.counters)
@@ -292,7 +300,7 @@ impl Ports {
         self.events.pop_front()
     }
 
-    /// What was counted for `link`; `None` for one that never had a port.
+    /// What was counted for `link`; `None` for one that never had a port and that nothing was to be sent to.
     pub fn counters(&self, link: LinkId) -> Option<&Counters> {
         self.states.get(link.index()).map(|state| &state.counters)
     }
@@ -312,6 +320,13 @@ impl Ports {
             self.flush_output(to.index());
         }
         Ok(())
+    }
+
+    #[inline]
+    fn flush_outputs(&mut self) {
+        for index in 0..self.outputs.len() {
+            self.flush_output(index);
+        }
     }
 
     #[inline]
