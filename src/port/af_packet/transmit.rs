@@ -81,10 +81,12 @@ impl PacketOutput {
 
     /// Has frames leave by AF_XDP while they are many, if that is asked for and can be. The kernel takes a moment to set
     /// a queue free whose socket was closed, and a link that was down, or took nothing, loses its socket; so this is tried
-    /// again when there is much to send, but not for ever.
+    /// again when there is much to send, but not for ever. Not for an AF_XDP port: its sender shares the queue with what
+    /// receives there, and without it packet sockets send.
     pub fn try_chunks(&mut self) {
         let PacketOptions { name, interface, send_chunks, .. } = &self.options;
-        if *send_chunks == 0 || self.tries == 0 {
+        // It takes memory that is locked, and a queue from others.
+        if *send_chunks == 0 || self.tries == 0 || self.queueing != Queueing::BypassPlain {
             return;
         }
         self.tries -= 1;
@@ -94,8 +96,13 @@ impl PacketOutput {
         }
     }
 
+    /// Has frames pass the queueing discipline or not. A socket that was opened is kept: who watches a link does so for
+    /// a while.
     pub fn set_queueing(&mut self, queueing: Queueing) {
-        self.queueing = queueing;
+        let changed = std::mem::replace(&mut self.queueing, queueing) != queueing;
+        if changed && self.chunks.is_none() {
+            self.try_chunks();
+        }
     }
 
     /// Sends `frames` in their order; what cannot be sent is counted.

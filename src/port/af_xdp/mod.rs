@@ -63,7 +63,8 @@ pub(super) fn open(options: &XdpOptions) -> Result<(XdpInput, PacketOutput), Por
     // The packet ring is there before any frame is taken from it.
     let (packet, mut output) = af_packet::open(&PacketOptions { send_chunks: 0, ..options.packet.clone() })?;
     let mut sockets = open_sockets(options)?;
-    // The queue is taken: the sending socket shares it.
+    // The queue is taken: the sending socket shares it, once. What the kernel has of its chunks when it is given up comes
+    // back to nobody, so that there is no second one.
     output.set_chunks(sockets.first_mut().and_then(|socket| socket.sender().ok()).map(Chunks::new));
     for (queue, socket) in (0..).zip(&sockets) {
         options.chooser.sockets.lead(queue, socket).map_err(at("leading frames to an AF_XDP socket"))?;
