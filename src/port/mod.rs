@@ -23,11 +23,12 @@
 //!
 //! | call | time it takes | may fail |
 //! |---|---|---|
-//! | `ready`, `frame`, `send` | no system call (TUN: a read each) | a frame, which is counted |
-//! | `flush` | one system call a link and 64 frames (TUN: a write each) | frames, which are counted |
-//! | `examine`, `adjust`, `insert`, `remove` | several system calls | |
+//! | `ready`, `frame` | no system call; a read for each frame that fits no slot (TUN: for each) | a frame, which is counted |
+//! | `send` | none; with the 64th frame of a link as `flush` | a frame, which is counted |
+//! | `flush` | one system call a link and 64 frames in a row of one kind (TUN: a write each) | frames, which are counted |
+//! | `examine`, `adjust`, `set_busy`, `insert`, `remove` | several system calls | |
 //!
-//! Rules kept: nothing here waits. A port that is full, slow or gone counts what it loses by
+//! Rules kept: no frame is waited for, nor room for one. A port that is full, slow or gone counts what it loses by
 //! [`PortDrop`] and serves the others on. Frames leave a link in the order they were sent to it.
 //! Descriptors are edge-safe: after an edge, go on until `ready` gives less than its limit.
 //!
