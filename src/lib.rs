@@ -124,6 +124,7 @@
 //! | one-packet | a UDP service whose connections are forgotten after each packet |
 //! | threshold, overload | upper and lower bounds on a destination's connections; overloaded from the upper one until it is below the lower one |
 //! | trash | where deleted destinations wait for their connections to end; one that is added again comes back from it |
+//! | former destination | one that is deleted, or masqueraded no longer, and may have connections of before: the kernel is kept from them until no worker has any |
 //! | mark | a firewall mark: a number that mark rules give to packets, and a service can be known by |
 //! | bypass | sending a packet to where it was going anyway, as no destination can take it |
 //! | schedule, reschedule | to pick a destination for a first packet; again, for one on a connection that is over |

@@ -51,4 +51,5 @@ scenarios! {
     n42_shortcut "42-shortcut"
     n43_tunnels_whole "43-tunnels-whole"
     n44_strays "44-strays"
+    n45_outlived "45-outlived"
 }

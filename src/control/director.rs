@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::{Port, Tick};
+use crate::engine::former::FormerKey;
 use crate::engine::{Config, DestinationView, Engine, HostStack, ServiceView};
 use crate::table::{Change, DaemonConfig, DaemonRole, DestinationKey, Errno, Network, ServiceKey, Settings};
 use crate::worker::question::{Counts, Finding, Question};
@@ -82,6 +83,8 @@ pub struct Director<F> {
     maximum_connections: usize,
     /// What the machine around us is told of has changed.
     unsettled: bool,
+    /// Former destinations that no worker was asked about yet.
+    departed: Vec<FormerKey>,
     /// Lines about how the director runs, for `ulvs status`.
     pub lines: Vec<String>,
 }
@@ -98,6 +101,7 @@ impl<F: Fleet> Director<F> {
             started: now,
             maximum_connections,
             unsettled: false,
+            departed: Vec::new(),
             lines: Vec::new(),
         }
     }
@@ -137,6 +141,8 @@ impl<F: Fleet> Director<F> {
             self.rounds += 1;
             if self.rounds.is_multiple_of(ROUNDS_TO_FORGET) {
                 self.forget_destinations(now);
+                self.departed = self.model.service_table().former().iter().map(|(&key, _)| key).collect();
+                self.forget_former(now);
             }
         }
     }
@@ -174,8 +180,10 @@ impl<F: Fleet> Director<F> {
     }
 
     /// Whether anything has changed, since this was last asked, that the machine around us must
-    /// be brought in line with.
-    pub fn take_unsettled(&mut self) -> bool {
+    /// be brought in line with. Destinations that left since then, and that nobody has connections
+    /// with, are forgotten first.
+    pub fn take_unsettled(&mut self, now: Tick) -> bool {
+        self.forget_former(now);
         std::mem::take(&mut self.unsettled)
     }
 
@@ -186,6 +194,17 @@ impl<F: Fleet> Director<F> {
         self.unsettled |= unsettling;
         self.fleet.apply(now, &change);
         let services = self.model.service_table();
+        match &change {
+            Change::DeleteDestination { service, key } | Change::EditDestination { service, key, .. }
+                if services.former().contains(&(*service, *key)) =>
+            {
+                self.departed.push((*service, *key));
+            }
+            Change::DeleteService { .. } | Change::Flush => {
+                self.departed = services.former().iter().map(|(&key, _)| key).collect();
+            }
+            _ => {}
+        }
         match &change {
             Change::Zero { key } => self.estimator.zero(key.as_ref(), |service, key| services.has(service, key)),
             Change::DeleteService { key } => self.estimator.forget(key),
@@ -471,6 +490,32 @@ impl<F: Fleet> Director<F> {
         }
         let services = self.model.service_table();
         self.estimator.advance(|service, key| services.has(service, key));
+    }
+
+    /// Has everybody forget former destinations that no worker has connections with.
+    fn forget_former(&mut self, now: Tick) {
+        let asked = std::mem::take(&mut self.departed);
+        for page in asked.chunks(PAGE) {
+            let question = Question::Outlived { destinations: page.into() };
+            let mut outlived = vec![false; page.len()];
+            for engine in 0..self.fleet.size() {
+                match self.fleet.ask(now, engine, &question) {
+                    Some(Finding::Outlived(here)) => outlived.iter_mut().zip(here).for_each(|(any, here)| *any |= here),
+                    // Who does not answer may have some.
+                    _ => outlived.fill(true),
+                }
+            }
+            let free = page.iter().zip(outlived).filter(|(_, outlived)| !outlived);
+            let change = Change::ForgetFormer { destinations: free.map(|(&key, _)| key).collect() };
+            // What nobody has any more can always be forgotten.
+            if !matches!(&change, Change::ForgetFormer { destinations } if destinations.is_empty())
+                && self.model.apply(now, &change).is_ok()
+            {
+                self.fleet.apply(now, &change);
+                self.unsettled = true;
+            }
+        }
+        self.fleet.wake();
     }
 
     /// Lets go of destinations that can no longer come back with what they counted.

@@ -62,6 +62,10 @@ impl Engine {
                 self.purge_later(now);
                 Ok(())
             }
+            Change::ForgetFormer { destinations } => {
+                self.services.forget_former(destinations);
+                Ok(())
+            }
             Change::SetTimeouts { timeouts } => self.timeouts.update(*timeouts),
             Change::SetSetting { name, value } => {
                 let before = self.defence_modes();

@@ -26,7 +26,7 @@ impl Engine {
             }
             Target::Transit => {
                 self.services.serves(parts.family)
-                    && (seen.routed_by_us || self.services.masqueraded().has_address(parts.family, parts.source))
+                    && (seen.routed_by_us || self.services.is_masqueraded(parts.family, parts.source))
             }
         }
     }

@@ -153,7 +153,7 @@ impl Engine {
         let parts = &seen.parts;
         let service =
             self.services.find(parts.family, seen.mark, parts.protocol, key.virtual_address, key.virtual_port);
-        let kept = if service.is_some() { Kept::ByGuard } else { Kept::No };
+        let kept = if service.is_some() { Kept::ByGuard } else { self.kept_for_former(seen) };
         match admit::opening(&self.settings, parts.protocol, parts.transport(frame.packet())) {
             Opening::Allowed => {}
             Opening::NotFirst => return Err(self.leave_to_host(now, frame, seen, PassReason::NotFirst, kept)),
@@ -248,9 +248,17 @@ impl Engine {
         {
             return self.input(now, frame, seen);
         }
-        match self.host_stack {
-            HostStack::Absent => self.answer(now, frame, seen, PassReason::NotVirtual),
-            HostStack::Beside => Verdict::Pass(PassReason::NotVirtual),
+        self.leave_to_host(now, frame, seen, PassReason::NotVirtual, self.kept_for_former(seen))
+    }
+
+    /// What becomes of a packet that no service takes, where one was whose connections go on.
+    fn kept_for_former(&self, seen: &Seen) -> Kept {
+        let parts = &seen.parts;
+        let port = parts.destination_port();
+        if proto::is_balanced(parts) && self.services.is_former(parts.family, parts.protocol, parts.destination, port) {
+            Kept::ByGuard
+        } else {
+            Kept::No
         }
     }
 }

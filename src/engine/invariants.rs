@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 
 use crate::base::{ConnectionId, DestinationId};
+use crate::table::ForwardingMethod;
 
 use super::Engine;
 use super::conn::ConnFlags;
 
-/// Active, inactive and persistent connections.
-type Counts = (u32, u32, u32);
+/// Active, inactive and persistent connections, and how many of the first two are masqueraded.
+type Counts = (u32, u32, u32, u32);
 
 impl Engine {
     /// # Panics
@@ -44,9 +45,11 @@ impl Engine {
             } else {
                 counts.0 += 1;
             }
+            let masquerades = connection.flags.method() == ForwardingMethod::Masquerading;
+            counts.3 += u32::from(masquerades && !connection.is_template());
         }
         for (id, destination) in self.services.destinations.iter() {
-            let counted = (destination.active, destination.inactive, destination.persistent);
+            let counted = (destination.active, destination.inactive, destination.persistent, destination.masqueraded);
             let held = held.remove(&id).unwrap_or_default();
             assert_eq!(counted, held, "{:?}: counted, and held by the table", destination.key);
             let all = held.0 + held.1 + held.2;

@@ -27,6 +27,7 @@ mod classify;
 mod defence;
 mod emit;
 mod expire;
+pub mod former;
 mod forward;
 mod fragments;
 mod input;
@@ -65,6 +66,7 @@ use crate::wire::{FragmentPart, Frame};
 
 pub use app::{SequenceData, Shift};
 pub use known::Foreseen;
+pub use masqueraded::Helped;
 pub use outbox::{Outbound, Outbox};
 pub use verdict::{DropReason, Egress, PassReason, Verdict, VerdictCounts};
 pub use view::{ConnectionView, DestinationView, News, ServiceView};

@@ -62,10 +62,11 @@ impl Engine {
     /// Whether the packet would be lost if we did not forward it: nobody else sees it, or the
     /// guard keeps it from the kernel because it comes from a masqueraded server.
     pub(super) fn is_routed_by_us(&self, seen: &Seen) -> bool {
-        let (parts, masqueraded) = (&seen.parts, self.services.masqueraded());
+        let parts = &seen.parts;
         seen.routed_by_us
-            || masqueraded.covers(parts.family, parts.protocol, parts.source, parts.source_port())
-            || (parts.is_fragment() || seen.original.is_some()) && masqueraded.has_address(parts.family, parts.source)
+            || self.services.covers_reply(parts.family, parts.protocol, parts.source, parts.source_port())
+            || (parts.is_fragment() || seen.original.is_some())
+                && self.services.is_masqueraded(parts.family, parts.source)
     }
 
     /// What a router does first: find the way, see that TTL and size allow it, count the TTL down.

@@ -148,9 +148,8 @@ impl Engine {
         let served = self.services.serves(seen.parts.family);
         let inner = quoted(&seen.parts, frame.packet()).filter(|_| served);
         let reply = inner.and_then(|inner| Some((inner, self.reply_of(&inner)?)));
-        let ours = reply.is_some()
-            || seen.routed_by_us
-            || self.services.masqueraded().has_address(seen.parts.family, seen.parts.source);
+        let ours =
+            reply.is_some() || seen.routed_by_us || self.services.is_masqueraded(seen.parts.family, seen.parts.source);
         if !ours {
             return Verdict::Pass(PassReason::NotVirtual);
         }

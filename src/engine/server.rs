@@ -100,6 +100,8 @@ pub struct Destination {
     pub active: u32,
     pub inactive: u32,
     pub persistent: u32,
+    /// Connections that are masqueraded, whatever the method is by now.
+    pub masqueraded: u32,
     /// Connections, templates and scheduler caches that refer to it.
     pub references: u32,
     pub tally: Tally,

@@ -14,6 +14,7 @@ use crate::base::{Address, DestinationId, Family, Port, Protocol, ServiceId, Tic
 use crate::table::{DestinationKey, ForwardingMethod, ServiceConfig, ServiceFlags, ServiceKey, Settings, TunnelKind};
 
 use super::conn::Budget;
+use super::former::{Former, FormerKey};
 use super::masqueraded::{Helped, Masqueraded};
 use super::sched::{Pool, Scheduler};
 use super::server::{Crowd, Destinations, ServerList, Tally, Told};
@@ -92,6 +93,7 @@ pub struct Services {
     /// Counts the changes to the virtual addresses.
     version: u64,
     masqueraded: Masqueraded,
+    former: Former,
     /// Virtual ports on which FTP is helped.
     helped_ports: Vec<Port>,
     /// Where the destinations' tunnels lead.
@@ -237,6 +239,51 @@ impl Services {
     /// The ends of masquerading destinations.
     pub fn masqueraded(&self) -> &Masqueraded {
         &self.masqueraded
+    }
+
+    /// Destinations that are not what they were, and may still have connections of before.
+    pub fn former(&self) -> &Former {
+        &self.former
+    }
+
+    /// Forgets former destinations that no engine has connections with any more.
+    pub fn forget_former(&mut self, destinations: &[FormerKey]) {
+        for (service, key) in destinations {
+            self.former.forget(service, key);
+        }
+    }
+
+    /// Whether connections outlived this destination, or its being masqueraded. While destinations
+    /// leave, everyone counts as having some.
+    pub fn is_outlived(&self, (service, key): &FormerKey) -> bool {
+        if self.is_clearing_out() {
+            return true;
+        }
+        let configured = self.by_key(service).and_then(|id| self.destination(id, key));
+        let found = configured.or_else(|| self.trash.find(service, key)).and_then(|id| self.destinations.get(id));
+        match found {
+            Some(destination) if destination.available => destination.masqueraded > 0,
+            found => found.is_some_and(|destination| destination.active + destination.inactive > 0),
+        }
+    }
+
+    /// Whether a packet that comes from there may be a real server's that is masqueraded, or was
+    /// and has connections of that time. Of a family without services nothing is looked at.
+    pub fn covers_reply(&self, family: Family, protocol: Protocol, address: Address, port: Port) -> bool {
+        self.masqueraded.covers(family, protocol, address, port)
+            || self.serves(family) && self.former.masqueraded().covers(family, protocol, address, port)
+    }
+
+    /// The same of an address alone.
+    pub fn is_masqueraded(&self, family: Family, address: Address) -> bool {
+        self.masqueraded.has_address(family, address)
+            || self.serves(family) && self.former.masqueraded().has_address(family, address)
+    }
+
+    /// Whether packets to there are kept from the kernel although their service is gone: for its
+    /// connections.
+    pub fn is_former(&self, family: Family, protocol: Protocol, address: Address, port: Port) -> bool {
+        self.serves(family) && self.former.has_service(family, protocol, address, port)
     }
 
     /// Whether a destination is reached by tunnel.

@@ -4,7 +4,7 @@
 //! - [`sound`]: a second, independent parser that judges what comes out.
 //! - `reasons`, `offloads`: tables of single frames; `anything`, `counters`, `nat`: properties;
 //!   `ftp`: sessions; `synchronisation`: what one engine tells another; `defences`: what floods lead to;
-//!   `local_server`: servers of the host itself; `found`: what random scenarios found to differ.
+//!   `former`: connections that outlive their destination; `local_server`: servers of the host itself; `found`: what random scenarios found to differ.
 //! - [`fuzz`]: whatever bytes ask for, changes and time included.
 
 // Fuzzing needs the world and the second parser, not every kind of packet that tests have.
@@ -18,6 +18,8 @@ mod counters;
 mod crowds;
 #[cfg(test)]
 mod defences;
+#[cfg(test)]
+mod former;
 #[cfg(test)]
 mod found;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Following a connection: states, timeouts, counters, and what it counts for at its destination.
 
 use crate::base::{ConnectionId, DestinationId, Protocol, ServiceId, Tick};
-use crate::table::Timeouts;
+use crate::table::{ForwardingMethod, Timeouts};
 use crate::wire::transport::{TcpFlags, tcp};
 
 use super::Engine;
@@ -178,13 +178,14 @@ fn assure_controller(connections: &mut ConnectionTable, id: ConnectionId) {
 
 /// Counts a new connection at its destination and gives it the destination's flags.
 pub(super) fn bind(destination: &mut Destination, connection: &mut Connection) {
-    use crate::table::ForwardingMethod::Masquerading;
+    use ForwardingMethod::Masquerading;
     let no_output = if destination.method == Masquerading { 0 } else { ConnFlags::NO_OUTPUT };
     connection.flags.set(destination.method as u32 | ConnFlags::INACTIVE | no_output);
     destination.references += 1;
     if connection.is_template() {
         destination.persistent += 1;
     } else {
+        destination.masqueraded += u32::from(destination.method == Masquerading);
         destination.note_coming();
     }
     destination.judge();
@@ -196,6 +197,9 @@ fn unbind(services: &mut Services, connection: &Connection) {
     if connection.is_template() {
         destination.persistent = destination.persistent.saturating_sub(1);
     } else {
+        if connection.flags.method() == ForwardingMethod::Masquerading {
+            destination.masqueraded = destination.masqueraded.saturating_sub(1);
+        }
         destination.note_going(connection.flags.has(ConnFlags::INACTIVE));
     }
     destination.judge();

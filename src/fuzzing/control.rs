@@ -50,6 +50,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
                 Change::AddDestination { service, key, config } => Request::AddDestination { service, key, config },
                 Change::EditDestination { service, key, config } => Request::EditDestination { service, key, config },
                 Change::DeleteDestination { service, key } => Request::DeleteDestination { service, key },
+                // Control's own: nobody asks for it.
+                Change::ForgetFormer { .. } => continue,
                 Change::SetTimeouts { timeouts } => Request::SetTimeouts { timeouts },
                 Change::SetSetting { name, value } => Request::SetSetting { name, value },
                 Change::AddMark { rule } => Request::AddMark { rule },

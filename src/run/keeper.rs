@@ -4,13 +4,13 @@
 use std::io;
 
 use crate::base::Family;
-use crate::engine::{DestinationView, Engine};
+use crate::engine::{DestinationView, Engine, Helped};
 use crate::host::guard::{Guard, GuardError, GuardRules, Scheme};
 use crate::host::network::View;
 use crate::host::posture::Forwarding;
 use crate::host::responder::Owned;
-use crate::table::ForwardingMethod;
 use crate::table::network::LinkLayer;
+use crate::table::{ForwardingMethod, ServiceKey};
 
 use super::options::{Options, VipMac};
 
@@ -114,7 +114,7 @@ impl Keeper {
     }
 }
 
-/// What the kernel must not handle, by the configuration.
+/// What the kernel must not handle, by the configuration, and by what connections there are of an earlier one.
 pub fn wanted(model: &Engine, owned: &[Owned]) -> GuardRules {
     let mut rules = GuardRules::default();
     rules.owned.extend(owned.iter().map(|entry| entry.address));
@@ -124,7 +124,10 @@ pub fn wanted(model: &Engine, owned: &[Owned]) -> GuardRules {
         return rules;
     }
     let table = model.service_table();
-    let ends = table.masqueraded().ends();
+    // Of a family without services nothing is looked at.
+    let former = table.former();
+    let ends_of_former = former.masqueraded().ends().filter(|&(family, ..)| table.serves(family));
+    let ends = table.masqueraded().ends().chain(ends_of_former);
     rules.add_replies(ends.map(|(family, protocol, address, port)| (protocol, address.to_ip(family), port)));
     for key in table.iter().map(|service| service.key) {
         rules.add_service(&key);
@@ -136,5 +139,79 @@ pub fn wanted(model: &Engine, owned: &[Owned]) -> GuardRules {
             rules.add_data_connections(&key, &destination.key);
         }
     }
+    // Clients of a service by mark are not told from others without it.
+    let is_served = |key: &ServiceKey| table.serves(key.family()) && key.mark().is_none();
+    former.services().filter(|key| is_served(key)).for_each(|key| rules.add_service(key));
+    for ((service, key), _) in
+        former.iter().filter(|((service, _), helped)| *helped == Helped::Yes && is_served(service))
+    {
+        rules.add_data_connections(service, key);
+    }
     rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Port, Protocol, Tick};
+    use crate::engine::{Config, HostStack};
+    use crate::table::{Change, DestinationConfig, DestinationKey, ServiceConfig, ServiceFlags, Tunnel};
+
+    fn service(port: u16) -> ServiceKey {
+        ServiceKey::Address { protocol: Protocol::TCP, address: "10.0.0.1".parse().unwrap(), port: Port(port) }
+    }
+
+    fn model(ports: &[u16]) -> Engine {
+        let mut model = Engine::new(&Config { maximum_connections: 1, seed: 0, host_stack: HostStack::Beside });
+        for &port in ports {
+            let flags = ServiceFlags(0);
+            let (scheduler, netmask) = ("rr".into(), u32::MAX);
+            let config = ServiceConfig { scheduler, flags, timeout: 0, netmask, engine: None };
+            model.apply(Tick::ZERO, &Change::AddService { key: service(port), config }).unwrap();
+        }
+        model
+    }
+
+    #[test]
+    fn what_connections_outlived_is_kept_from_the_kernel_until_they_are_over() {
+        for port in [80, 21] {
+            let mut model = model(&[443, port]);
+            let key = DestinationKey { address: "172.16.0.11".parse().unwrap(), port: Port(port) };
+            let (service, former) = (service(port), Change::ForgetFormer { destinations: vec![(service(port), key)] });
+            let config = |method| {
+                let tunnel = Tunnel::default();
+                DestinationConfig { method, weight: 1, upper_threshold: 0, lower_threshold: 0, tunnel }
+            };
+            let apply = |model: &mut Engine, change: &Change| {
+                model.apply(Tick::ZERO, change).unwrap();
+                wanted(model, &[])
+            };
+            let without = wanted(&model, &[]);
+            let masqueraded = config(ForwardingMethod::Masquerading);
+            let with = apply(&mut model, &Change::AddDestination { service, key, config: masqueraded });
+            assert_ne!(with, without);
+            let config = config(ForwardingMethod::DirectRouting);
+            assert_eq!(apply(&mut model, &Change::EditDestination { service, key, config }), with);
+            assert_eq!(apply(&mut model, &former), without);
+            let config = masqueraded;
+            assert_eq!(apply(&mut model, &Change::EditDestination { service, key, config }), with);
+            assert_eq!(apply(&mut model, &Change::DeleteDestination { service, key }), with);
+            assert_eq!(apply(&mut model, &former), without);
+            assert_eq!(apply(&mut model, &Change::AddDestination { service, key, config }), with);
+            assert_eq!(apply(&mut model, &Change::DeleteService { key: service }), with);
+            let others = apply(&mut model, &former);
+            assert_eq!(others, wanted(&self::model(&[443]), &[]));
+        }
+    }
+
+    #[test]
+    fn of_a_family_without_services_nothing_is_kept_from_the_kernel() {
+        let mut model = model(&[80]);
+        let key = DestinationKey { address: "172.16.0.11".parse().unwrap(), port: Port(80) };
+        let (method, tunnel) = (ForwardingMethod::Masquerading, Tunnel::default());
+        let config = DestinationConfig { method, weight: 1, upper_threshold: 0, lower_threshold: 0, tunnel };
+        model.apply(Tick::ZERO, &Change::AddDestination { service: service(80), key, config }).unwrap();
+        model.apply(Tick::ZERO, &Change::Flush).unwrap();
+        assert_eq!(wanted(&model, &[]), GuardRules::default());
+    }
 }

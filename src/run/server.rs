@@ -110,8 +110,11 @@ impl Server {
             self.serve();
             let now = self.clock.now();
             self.director.tick(now);
+            let unsettled = self.director.take_unsettled(now);
             if let Some(network) = self.surroundings.follow(self.director.fleet())? {
                 self.director.set_network(network);
+                self.settle_surroundings();
+            } else if unsettled {
                 self.settle_surroundings();
             }
             self.director.fleet().relay();
@@ -211,7 +214,7 @@ impl Desk for Server {
     }
 
     fn settle(&mut self) {
-        if self.director.take_unsettled() {
+        if self.director.take_unsettled(self.clock.now()) {
             self.settle_surroundings();
         }
         self.director.fleet().confirm();

@@ -41,6 +41,10 @@ pub enum Change {
         service: ServiceKey,
         key: DestinationKey,
     },
+    /// Forgets former destinations: nobody has connections with them any more.
+    ForgetFormer {
+        destinations: Vec<(ServiceKey, DestinationKey)>,
+    },
     SetTimeouts {
         timeouts: Timeouts,
     },

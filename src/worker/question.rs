@@ -3,7 +3,10 @@
 //! Every worker answers for its own engine; whoever asks adds the answers up. What may be long is
 //! asked for a page at a time, so that no frame waits for the whole of it.
 
+use std::sync::Arc;
+
 use crate::base::Tick;
+use crate::engine::former::FormerKey;
 use crate::engine::server::Tally;
 use crate::engine::sync::Ignored;
 use crate::engine::{ConnectionView, DestinationView, DropReason, Engine, News, PassReason};
@@ -21,6 +24,8 @@ pub enum Question {
     /// Deleted destinations that something still refers to, or did lately: of up to `limit`
     /// places before `end`. Asked from the end on, nothing is missed that stays.
     Trash { end: usize, limit: usize },
+    /// Whether connections outlived each of these, which are configured no longer, or otherwise.
+    Outlived { destinations: Arc<[FormerKey]> },
     /// How the defences' modes stand: drop_entry, drop_packet, secure_tcp.
     Defences,
     /// Up to `limit` places of the connection table from `cursor` on.
@@ -42,6 +47,8 @@ pub enum Finding {
         /// The end of the places before these.
         next: Option<usize>,
     },
+    /// In the order of the question.
+    Outlived(Vec<bool>),
     Defences([i32; 3]),
     Connections {
         entries: Vec<ConnectionView>,
@@ -92,6 +99,10 @@ fn others(engine: &Engine) -> Vec<(&'static str, String, &'static str, u64)> {
 /// Looks the answer up.
 pub fn answer(engine: &mut Engine, now: Tick, question: &Question) -> Finding {
     match *question {
+        Question::Outlived { ref destinations } => {
+            let services = engine.service_table();
+            Finding::Outlived(destinations.iter().map(|key| services.is_outlived(key)).collect())
+        }
         Question::Destinations { service, first, limit } => {
             let (entries, next) = engine.destinations_page(&service, first, limit);
             Finding::Destinations { entries, next }

@@ -23,6 +23,9 @@ struct Worker {
     total: u64,
     modes: [i32; 3],
     trash: Vec<(ServiceKey, DestinationKey)>,
+    outlived: Vec<(ServiceKey, DestinationKey)>,
+    /// What it was asked to forget.
+    forgot: Vec<(ServiceKey, DestinationKey)>,
 }
 
 #[derive(Default)]
@@ -35,11 +38,17 @@ impl Fleet for Fake {
         self.workers.len()
     }
 
-    fn apply(&mut self, _now: Tick, _change: &Change) {}
+    fn apply(&mut self, _now: Tick, change: &Change) {
+        let Change::ForgetFormer { destinations } = change else { return };
+        self.workers.iter_mut().for_each(|worker| worker.forgot.extend(destinations));
+    }
 
     fn ask(&mut self, _now: Tick, engine: usize, question: &Question) -> Option<Finding> {
         let worker = self.workers.get_mut(engine)?;
         Some(match *question {
+            Question::Outlived { ref destinations } => {
+                Finding::Outlived(destinations.iter().map(|key| worker.outlived.contains(key)).collect())
+            }
             Question::News { first, limit } => {
                 let connections = |number| Tally { connections: number, ..Tally::default() };
                 if first == 0 {
@@ -169,19 +178,42 @@ fn a_mode_reads_as_active_while_one_worker_defends_itself() {
 #[test]
 fn the_machine_is_brought_in_line_for_what_concerns_it_and_not_for_weights() {
     let mut director = director(1);
-    assert!(director.take_unsettled() && !director.take_unsettled());
+    assert!(director.take_unsettled(Tick::ZERO) && !director.take_unsettled(Tick::ZERO));
     let mut edit = |weight, method| {
         let config =
             DestinationConfig { method, weight, upper_threshold: 0, lower_threshold: 0, tunnel: Tunnel::default() };
         director.ask(Tick::ZERO, Request::EditDestination { service: SERVICE, key: server(), config }).unwrap();
-        director.take_unsettled()
+        director.take_unsettled(Tick::ZERO)
     };
     assert!(!edit(7, ForwardingMethod::DirectRouting));
     assert!(edit(7, ForwardingMethod::Masquerading));
     assert!(director.ask(Tick::ZERO, Request::AddService { key: SERVICE, config: service_config() }).is_err());
-    assert!(!director.take_unsettled(), "nothing was changed");
+    assert!(!director.take_unsettled(Tick::ZERO), "nothing was changed");
     director.ask(Tick::ZERO, Request::DeleteDestination { service: SERVICE, key: server() }).unwrap();
-    assert!(director.take_unsettled());
+    assert!(director.take_unsettled(Tick::ZERO));
+}
+
+#[test]
+fn a_server_that_left_is_kept_from_the_kernel_while_any_worker_has_connections_with_it() {
+    let mut director = director(2);
+    assert!(director.take_unsettled(Tick::ZERO));
+    let leave = Request::DeleteDestination { service: SERVICE, key: server() };
+    let kept = |director: &Director<Fake>| !director.model().service_table().former().is_empty();
+    director.fleet().workers[1].outlived.push((SERVICE, server()));
+    director.ask(Tick::ZERO, leave.clone()).unwrap();
+    assert!(director.take_unsettled(Tick::ZERO) && kept(&director));
+    let round = Tick(u64::from(ROUNDS_TO_FORGET) * estimator::PERIOD);
+    director.tick(round);
+    assert!(!director.take_unsettled(round) && kept(&director));
+    director.fleet().workers[1].outlived.clear();
+    director.tick(round + u64::from(ROUNDS_TO_FORGET) * estimator::PERIOD);
+    assert!(director.take_unsettled(round) && !kept(&director));
+    assert_eq!(director.fleet().workers[0].forgot, [(SERVICE, server())]);
+
+    // Where there are none it is forgotten at once.
+    add_server(&mut director);
+    director.ask(Tick::ZERO, leave).unwrap();
+    assert!(kept(&director) && director.take_unsettled(round) && !kept(&director));
 }
 
 #[test]

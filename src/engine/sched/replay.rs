@@ -493,6 +493,7 @@ fn blank(key: DestinationKey) -> Destination {
         active: 0,
         inactive: 0,
         persistent: 0,
+        masqueraded: 0,
         references: 0,
         tally: Tally::default(),
         told: Told::default(),

@@ -53,6 +53,7 @@ impl Fixture {
             active: 0,
             inactive: 0,
             persistent: 0,
+            masqueraded: 0,
             references: 0,
             tally: Tally::default(),
             told: Told::default(),

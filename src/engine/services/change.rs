@@ -255,6 +255,7 @@ impl Services {
                     active: 0,
                     inactive: 0,
                     persistent: 0,
+                    masqueraded: 0,
                     references: 0,
                     tally: Tally::default(),
                     told: Told::default(),
@@ -268,6 +269,7 @@ impl Services {
         if config.method == ForwardingMethod::Masquerading {
             self.masqueraded.add(&service.key, &key, helped(&self.helped_ports, &service.key));
         }
+        self.former.note_configured(&service.key, &key, config.method);
         self.tunnels.add(&key, config.method, config.tunnel);
         if let Some(scheduler) = &mut service.scheduler {
             scheduler.added(&Pool { destinations: &mut self.destinations, list: &service.servers }, destination);
@@ -291,12 +293,14 @@ impl Services {
         let helped = helped(&self.helped_ports, &service.key);
         if entry.method == ForwardingMethod::Masquerading {
             self.masqueraded.remove(&service.key, &key, helped);
+            self.former.add(service.key, key, Some(helped));
         }
         self.tunnels.remove(&key, entry.method, entry.tunnel);
         configure(entry, &config, Taken::Edited);
         if config.method == ForwardingMethod::Masquerading {
             self.masqueraded.add(&service.key, &key, helped);
         }
+        self.former.note_configured(&service.key, &key, config.method);
         self.tunnels.add(&key, config.method, config.tunnel);
         if let Some(scheduler) = &mut service.scheduler {
             scheduler.edited(&Pool { destinations: &mut self.destinations, list: &service.servers }, destination);
@@ -324,9 +328,12 @@ impl Services {
         let Some(destination) = self.destinations.get_mut(id) else { return };
         destination.available = false;
         let key = destination.key;
-        if destination.method == ForwardingMethod::Masquerading {
-            self.masqueraded.remove(service, &key, helped(&self.helped_ports, service));
+        let masqueraded = destination.method == ForwardingMethod::Masquerading;
+        let masqueraded = masqueraded.then(|| helped(&self.helped_ports, service));
+        if let Some(helped) = masqueraded {
+            self.masqueraded.remove(service, &key, helped);
         }
+        self.former.add(*service, key, masqueraded);
         self.tunnels.remove(&key, destination.method, destination.tunnel);
         self.trash.put(now, *service, key, id);
     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use crate::base::{DestinationId, Family, Port};
+use crate::engine::former::Former;
 use crate::table::ForwardingMethod;
 
 use super::{Map, Masqueraded, Services, TunnelEnds, helped};
@@ -45,6 +46,14 @@ impl Services {
             }
             tunnels.add(&known.key, known.method, known.tunnel);
         }
+        let mut former = Former::default();
+        for (&(service, key), masqueraded) in self.former.destinations() {
+            former.add(service, key, masqueraded);
+            let configured = self.by_key(&service).and_then(|id| self.destination(id, &key));
+            let method = configured.and_then(|id| self.destinations.get(id)).map(|known| known.method);
+            assert_ne!(method, Some(ForwardingMethod::Masquerading), "{key:?} is what it was");
+        }
+        assert_eq!(self.former, former, "services and ends of former destinations");
         for (id, destination) in self.destinations.iter() {
             assert!(placed.contains(&id), "{:?} is neither in a service nor in the trash", destination.key);
         }

@@ -57,6 +57,12 @@ impl Trash {
         Some(self.remove(place).destination)
     }
 
+    /// The destination with these keys, which stays.
+    pub fn find(&self, service: &ServiceKey, key: &DestinationKey) -> Option<DestinationId> {
+        let place = *self.by_key.get(&(*service, *key))?;
+        Some(self.places.get(place)?.destination)
+    }
+
     /// What is in up to `limit` places before `end`, and the end of those before them.
     pub fn page(&self, end: usize, limit: usize) -> (Vec<(ServiceKey, DestinationKey)>, Option<usize>) {
         let end = end.min(self.places.len());
