@@ -97,18 +97,19 @@ impl Engine {
         Ok(seen)
     }
 
-    /// Refuses addresses that no packet may come from, and leaves groups alone.
+    /// Refuses addresses that no packet may come from, and leaves groups alone. As with Linux (since 5.3),
+    /// 0.0.0.0/8 and 240.0.0.0/4 are networks like others, but for the first address of one and the last
+    /// of the other.
     fn check_addresses(&self, parts: &Dissected, link: LinkId) -> Result<(), Verdict> {
         let martian = match parts.family {
             Family::V4 => {
-                let [first, ..] = parts.source.octets4();
-                first == 0
-                    || first == 127
-                    || first >= 240
+                let source = parts.source.octets4();
+                source[0] == 127
+                    || is_everyone_or_nobody(source)
                     || is_multicast(parts.family, parts.source)
                     || (self.network.is_local(parts.family, parts.source) && !self.network.accepts_local(link))
             }
-            Family::V6 => is_multicast(parts.family, parts.source),
+            Family::V6 => is_multicast(parts.family, parts.source) || is_loopback6(parts.source),
         };
         if martian {
             return Err(Verdict::Drop(DropReason::MartianSource));
@@ -118,7 +119,7 @@ impl Engine {
         }
         if parts.family == Family::V4 {
             let octets = parts.destination.octets4();
-            if octets == [255; 4] || octets[0] == 0 || self.network.is_broadcast(octets.into()) {
+            if is_everyone_or_nobody(octets) || self.network.is_broadcast(octets.into()) {
                 return Err(Verdict::Pass(PassReason::Multicast));
             }
         }
@@ -177,6 +178,17 @@ fn look_beyond_header(frame: &mut Frame, seen: &mut Seen) -> Result<(), Verdict>
         Family::V6 => {}
     }
     Ok(())
+}
+
+/// Whether it is IPv4's broadcast or unspecified address.
+pub(super) fn is_everyone_or_nobody(octets: [u8; 4]) -> bool {
+    octets == [255; 4] || octets == [0; 4]
+}
+
+/// Whether it is ::1, which nobody on a link may use (RFC 4291 section 2.5.3).
+#[inline]
+pub(super) fn is_loopback6(address: Address) -> bool {
+    u128::from_be_bytes(address.octets16()) == 1
 }
 
 pub(super) fn is_multicast(family: Family, address: Address) -> bool {

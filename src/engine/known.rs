@@ -26,7 +26,7 @@ use crate::wire::{EtherType, Frame, LinkHeader, offload::Segmentation};
 
 use super::Engine;
 use super::app::WATCHED;
-use super::classify::is_multicast;
+use super::classify::{is_everyone_or_nobody, is_loopback6, is_multicast};
 use super::conn::{Chain, ConnFlags, Connection};
 use super::services::Services;
 use super::track::Sender;
@@ -137,11 +137,10 @@ impl Classes {
 
 #[cold]
 fn class_of(services: &Services, network: &Network, family: Family, address: Address) -> Class {
-    let [first, ..] = address.octets4();
     let special = is_multicast(family, address)
         || network.is_ceded(family, address)
         || family == Family::V4
-            && (first == 0 || address.octets4() == [255; 4] || network.is_broadcast(address.octets4().into()));
+            && (is_everyone_or_nobody(address.octets4()) || network.is_broadcast(address.octets4().into()));
     if special {
         Class::Special
     } else if services.is_virtual(family, address) {
@@ -370,7 +369,8 @@ fn wire_size(frame: &Frame, plain: &Plain, family: Family) -> usize {
     }
 }
 
-/// Takes apart an IPv4 packet without options that is whole and may go on.
+/// Takes apart an IPv4 packet without options that is whole and may go on. Sources in 0.0.0.0/8 and 240.0.0.0/4,
+/// which hardly anybody has, go the long way.
 #[inline(always)]
 fn plain4(packet: &[u8]) -> Option<Plain> {
     let header: &[u8; v4::LENGTH] = packet.first_chunk()?;
@@ -401,8 +401,11 @@ fn plain6(packet: &[u8]) -> Option<Plain> {
     let header: &[u8; v6::LENGTH] = packet.first_chunk()?;
     let length = v6::LENGTH + usize::from(u16::from_be_bytes([header[4], header[5]]));
     let source = Address::read(Family::V6, &header[v6::SOURCE])?;
-    let usual =
-        header[0] >> 4 == 6 && header[v6::HOP_LIMIT] > 1 && length <= packet.len() && !is_multicast(Family::V6, source);
+    let usual = header[0] >> 4 == 6
+        && header[v6::HOP_LIMIT] > 1
+        && length <= packet.len()
+        && !is_multicast(Family::V6, source)
+        && !is_loopback6(source);
     if !usual {
         return None;
     }

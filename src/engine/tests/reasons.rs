@@ -134,6 +134,10 @@ fn syn_from(port: u16) -> Vec<u8> {
     Packet::new((address(CLIENT), port), (address(VIP), 80), SYN).bytes()
 }
 
+fn syn_of(client: &str) -> Vec<u8> {
+    Packet::new((address(client), 40000), (address(VIP), 80), SYN).bytes()
+}
+
 fn syn6() -> Packet {
     Packet::new((address("fd00::2"), 40000), (address(VIP6), 80), SYN)
 }
@@ -165,9 +169,13 @@ const DROPS: &[Cause<DropReason>] = &[
     }),
     ("an option longer than its header", DropReason::IpOptions, || provoke(nat(), ETH0, &with_options([148, 9, 0, 0]))),
     ("a loose source route", DropReason::SourceRoute, || provoke(nat(), ETH0, &with_options([131, 3, 4, 0]))),
-    ("from a loopback address", DropReason::MartianSource, || {
-        let packet = Packet::new((address("127.0.0.1"), 40000), (address(VIP), 80), SYN);
-        provoke(nat(), ETH0, &packet.bytes())
+    ("from a loopback address", DropReason::MartianSource, || provoke(nat(), ETH0, &syn_of("127.0.0.1"))),
+    ("from everyone", DropReason::MartianSource, || provoke(nat(), ETH0, &syn_of("255.255.255.255"))),
+    ("from nobody", DropReason::MartianSource, || provoke(nat(), ETH0, &syn_of("0.0.0.0"))),
+    ("from IPv6's loopback address", DropReason::MartianSource, || {
+        let mut world = nat();
+        world.serve(service(Protocol::TCP, VIP6, 80), ("fd01::11", 80), ForwardingMethod::Masquerading);
+        provoke(world, ETH0, &Packet::new((address("::1"), 40000), (address(VIP6), 80), SYN).bytes())
     }),
     ("half of the ports", DropReason::TransportTruncated, || {
         let packet = ip(address(CLIENT), address(VIP), 6.into(), 64, false, &[1, 2]);
@@ -441,4 +449,16 @@ fn with_options(options: [u8; 4]) -> Vec<u8> {
     packet[2..4].copy_from_slice(&length.to_be_bytes());
     crate::wire::ip::set_header_checksum(&mut packet);
     packet
+}
+
+/// Addresses that were special once are clients like others.
+#[test]
+fn clients_of_the_first_and_the_last_network_are_served() {
+    for client in ["0.0.0.1", "0.1.2.3", "240.0.0.1", "255.255.255.254"] {
+        let mut world = nat();
+        let sent = world.request(&syn_of(client));
+        assert_eq!(super::packet::ends(&sent.only().packet).1, (address(SERVER), 8080), "{client}");
+        let again = Packet::new((address(client), 40000), (address(VIP), 80), super::packet::ACK).bytes();
+        assert_eq!(super::packet::ends(&world.request(&again).only().packet).0, (address(client), 40000));
+    }
 }
