@@ -23,8 +23,8 @@ const UDP_LITE: Protocol = Protocol(136);
 const PIM: Protocol = Protocol(103);
 const NO_NEXT_HEADER: Protocol = Protocol(59);
 
-/// Room that a reset takes: IPv6 and TCP headers.
-const RESET_LENGTH: usize = 40 + tcp::LENGTH;
+/// Room that a reset takes at the most: an IPv4 header with every option that is echoed, or an IPv6 one, and TCP's.
+const RESET_LENGTH: usize = 60 + tcp::LENGTH;
 
 impl Engine {
     /// Answers a packet to an address of ours that no service takes: echo reply, reset, or
