@@ -337,6 +337,11 @@ impl Services {
         self.tunnels.lead_to(family, address, kind, port)
     }
 
+    /// Whether some destination's tunnel leads to `address`.
+    pub fn has_tunnel_to(&self, family: Family, address: Address) -> bool {
+        self.tunnels.lead_to_address(family, address)
+    }
+
     /// What was counted since this was last asked of everything.
     pub fn total_news(&mut self) -> Tally {
         self.told.tell(&self.total).unwrap_or_default()

@@ -13,6 +13,7 @@ type End = (Family, Address, TunnelKind, Port);
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TunnelEnds {
     counts: Sharded<End, u32>,
+    addresses: Sharded<(Family, Address), u32>,
 }
 
 impl TunnelEnds {
@@ -20,6 +21,7 @@ impl TunnelEnds {
     pub fn add(&mut self, key: &DestinationKey, method: ForwardingMethod, tunnel: Tunnel) {
         if method == ForwardingMethod::Tunneling {
             self.counts.count(end(key, tunnel));
+            self.addresses.count((Family::of(&key.address), key.address.into()));
         }
     }
 
@@ -27,6 +29,7 @@ impl TunnelEnds {
     pub fn remove(&mut self, key: &DestinationKey, method: ForwardingMethod, tunnel: Tunnel) {
         if method == ForwardingMethod::Tunneling {
             self.counts.release(end(key, tunnel));
+            self.addresses.release((Family::of(&key.address), key.address.into()));
         }
     }
 
@@ -38,6 +41,11 @@ impl TunnelEnds {
     /// Whether a tunnel of this kind leads there. `port` is looked at for GUE alone.
     pub fn lead_to(&self, family: Family, address: Address, kind: TunnelKind, port: Port) -> bool {
         self.counts.contains_key(&(family, address, kind, port_of(kind, port)))
+    }
+
+    /// Whether a tunnel of any kind leads there.
+    pub fn lead_to_address(&self, family: Family, address: Address) -> bool {
+        self.addresses.contains_key(&(family, address))
     }
 }
 
@@ -63,6 +71,7 @@ mod tests {
             ends.add(&key, ForwardingMethod::Tunneling, gue);
         }
         ends.remove(&key, ForwardingMethod::Tunneling, gue);
+        assert!(ends.lead_to_address(Family::V4, address));
         assert!(ends.lead_to(Family::V4, address, TunnelKind::Gue, Port(6080)));
         assert!(!ends.lead_to(Family::V4, address, TunnelKind::Gue, Port(6081)));
         assert!(!ends.lead_to(Family::V4, address, TunnelKind::Ipip, Port(6080)));

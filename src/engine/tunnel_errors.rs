@@ -158,9 +158,10 @@ impl Engine {
         Some(self.path_mtus.learn(now, Family::V4, server, mtu, link))
     }
 
-    /// What the balancer has no use for, the host's UDP has: it learns the path of whatever this host
-    /// sent, a GUE tunnel's packet that carries IPv6, or that is quoted without the one inside, or
-    /// whose connection has gone. Nobody is told.
+    /// What the balancer has no use for, the host's UDP has: it learns the path from an error about a GUE tunnel's
+    /// packet that carries IPv6, or that is quoted without the one inside, or whose connection has gone. Nobody
+    /// is told. The kernel learns of whatever it sent; here only paths that a tunnel takes are remembered, so
+    /// that errors nobody could have caused do not fill what room there is.
     pub(super) fn note_path_of_udp(&mut self, now: Tick, frame: &Frame, seen: &Seen) {
         let at = seen.parts.transport + icmp::LENGTH;
         if seen.parts.family != Family::V4 {
@@ -174,7 +175,8 @@ impl Engine {
         let Ok(outer) = dissect_quoted(Family::V4, quoted) else { return };
         let is_own = outer.protocol == Protocol::UDP
             && quoted.len() >= outer.transport + udp::LENGTH
-            && self.network.is_local(Family::V4, outer.source);
+            && self.network.is_local(Family::V4, outer.source)
+            && self.services.has_tunnel_to(Family::V4, outer.destination);
         if is_own && checksum_is_right(frame, &seen.parts) {
             self.learn_path(now, outer.destination, [a, b, c, d]);
         }
