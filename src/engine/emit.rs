@@ -43,7 +43,8 @@ const LONGEST: usize = 1280;
 const ERRORS_PER_SECOND: u64 = 1000;
 const ERROR_BURST: u64 = 50;
 
-/// The limit on errors, a bucket that fills with time.
+/// The limit on errors, a bucket that fills with time. As with Linux those by which a sender learns what fits
+/// are not limited: without them a connection would stand still.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ErrorLimit {
     /// Errors that may be sent at once, in thousandths.
@@ -52,6 +53,7 @@ pub(super) struct ErrorLimit {
 }
 
 impl ErrorLimit {
+    /// Whether an error may be sent.
     fn allows(&mut self, now: Tick) -> bool {
         let full = ERROR_BURST * 1000;
         self.credit = match self.last {
@@ -59,12 +61,20 @@ impl ErrorLimit {
             Some(last) => full.min(self.credit + now.since(last) * ERRORS_PER_SECOND),
         };
         self.last = Some(now);
-        let allowed = self.credit >= 1000;
-        if allowed {
-            self.credit -= 1000;
-        }
-        allowed
+        self.credit >= 1000
     }
+
+    /// One was sent.
+    fn note_sent(&mut self) {
+        self.credit = self.credit.saturating_sub(1000);
+    }
+}
+
+/// Whether an error counts against the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Limited {
+    Yes,
+    No,
 }
 
 impl Engine {
@@ -138,7 +148,8 @@ impl Engine {
     ) -> Option<usize> {
         let hop = self.way_to(family, own.unwrap_or(Address::ZERO), to)?;
         let own = own.unwrap_or(hop.source);
-        if own.is_zero() || (self.host_stack == HostStack::Beside && !self.error_limit.allows(now)) {
+        let limited = if matches!(complaint, Complaint::TooBig(_)) { Limited::No } else { Limited::Yes };
+        if own.is_zero() || !self.may_send_error(now, limited) {
             return None;
         }
         let identification = self.random.draw() as u16;
@@ -150,12 +161,26 @@ impl Engine {
         match written {
             Ok(length) => {
                 self.outbox.shorten_last(length);
+                self.note_error_sent(limited);
                 Some(length)
             }
             Err(_) => {
                 self.outbox.cancel_last();
                 None
             }
+        }
+    }
+
+    /// Whether the limit lets an error be sent. A stack that nobody else stands beside has none: replays are of
+    /// one without.
+    pub(super) fn may_send_error(&mut self, now: Tick, limited: Limited) -> bool {
+        limited == Limited::No || self.host_stack == HostStack::Absent || self.error_limit.allows(now)
+    }
+
+    /// An error was sent: what is kept to oneself costs nothing.
+    pub(super) fn note_error_sent(&mut self, limited: Limited) {
+        if limited == Limited::Yes {
+            self.error_limit.note_sent();
         }
     }
 
@@ -206,9 +231,16 @@ mod tests {
     #[test]
     fn errors_are_limited_and_the_limit_recovers() {
         let mut limit = ErrorLimit::default();
-        let sent = (0..1000).filter(|_| limit.allows(Tick(5))).count();
+        let mut send = |now| {
+            let allowed = limit.allows(now);
+            if allowed {
+                limit.note_sent();
+            }
+            allowed
+        };
+        let sent = (0..1000).filter(|_| send(Tick(5))).count();
         assert_eq!(sent, 50);
-        assert!(limit.allows(Tick(6)));
-        assert!(!limit.allows(Tick(6)));
+        assert!(send(Tick(6)));
+        assert!(!send(Tick(6)));
     }
 }

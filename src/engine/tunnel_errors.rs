@@ -18,6 +18,7 @@ use crate::wire::{Dissected, FragmentPart, Frame};
 use super::Engine;
 use super::classify::Seen;
 use super::conn::TupleKey;
+use super::emit::Limited;
 use super::related::checksum_is_right;
 use super::track::Sender;
 use super::verdict::{DropReason, Egress, Verdict};
@@ -128,15 +129,30 @@ impl Engine {
             let mtu = mtu.saturating_sub(inside.overhead).min(u32::from(u16::MAX));
             error = Icmpv4Error::fragmentation_needed(mtu as u16);
         }
-        self.relay(frame, &inside, id, error, quoted.len());
+        self.relay(now, frame, &inside, id, error, quoted.len());
         Some(Verdict::Consumed)
     }
 
-    fn relay(&mut self, frame: &Frame, inside: &Inside, id: ConnectionId, error: Icmpv4Error, quoted: usize) {
+    fn relay(
+        &mut self,
+        now: Tick,
+        frame: &Frame,
+        inside: &Inside,
+        id: ConnectionId,
+        error: Icmpv4Error,
+        quoted: usize,
+    ) {
         let parts = &inside.parts;
         let destination = self.connections.get(id).and_then(|connection| connection.destination);
         self.count_packet(destination, Sender::Server, quoted);
         let Some(hop) = self.way_to(Family::V4, parts.destination, parts.source) else { return };
+        let limited = match (error.kind, error.code) {
+            (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED) | (icmp::SOURCE_QUENCH, _) => Limited::No,
+            _ => Limited::Yes,
+        };
+        if !self.may_send_error(now, limited) {
+            return;
+        }
         let identification = self.random.draw() as u16;
         let egress = Egress { link: hop.link, family: Family::V4, next_hop: hop.address };
         let Some(out) = self.outbox.push(egress, LONGEST) else { return };
@@ -144,6 +160,7 @@ impl Engine {
         match icmpv4_error(offending, error, parts.destination, identification, out) {
             Ok(length) => {
                 self.outbox.shorten_last(length);
+                self.note_error_sent(limited);
                 // Like every error of the host's own about such a connection.
                 self.count_packet(destination, Sender::Server, length);
             }

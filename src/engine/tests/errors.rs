@@ -1,6 +1,7 @@
 //! What senders are told, and what the engine is told: when there is much of it, and from whom it is taken.
 
 use crate::base::Protocol;
+use crate::engine::HostStack;
 use crate::table::{Change, ForwardingMethod, TunnelChecksum, TunnelKind};
 use crate::wire::ip::set_header_checksum;
 use crate::wire::transport::TcpFlags;
@@ -12,6 +13,51 @@ use super::world::{World, address, server_key, service, service_config, tunnelin
 const VIPS: [&str; 2] = ["192.168.0.1", "fd98::9"];
 const CLIENTS: [&str; 2] = ["10.0.0.2", "fd00::2"];
 const SERVERS: [&str; 2] = ["172.16.0.11", "fd01::11"];
+
+fn datagram(at: usize, port: u16, length: usize) -> Vec<u8> {
+    Packet::new((address(CLIENTS[at]), 40000), (address(VIPS[at]), port), Upper::Udp).filled(length).bytes()
+}
+
+/// Beside a kernel, whose limits hold, with a path to the servers that takes 1300 bytes.
+fn beside() -> World {
+    let mut world = World::with(64, HostStack::Beside, 1300);
+    for (vip, server) in VIPS.into_iter().zip(SERVERS) {
+        world.serve(service(Protocol::UDP, vip, 53), (server, 53), ForwardingMethod::Masquerading);
+    }
+    world
+}
+
+#[test]
+fn senders_learn_what_fits_however_many_errors_others_cause() {
+    let mut world = beside();
+    for at in [0, 1] {
+        world.pass(1000);
+        let refused = (0..100).filter(|port| !world.request(&datagram(at, 1000 + port, 8)).sent.is_empty()).count();
+        assert_eq!(refused, 50, "{}", VIPS[at]);
+        for _ in 0..10 {
+            let told = world.request(&datagram(at, 53, 1400));
+            let message = &told.only().packet[[20, 40][at]..];
+            assert_eq!((message[0], &message[6..8]), ([3, 2][at], &[5, 20][..]), "{}", VIPS[at]);
+        }
+    }
+}
+
+/// What is not sent because nobody may be told costs nothing.
+#[test]
+fn silence_is_not_limited() {
+    let mut world = beside();
+    // An error that is wrong itself: with an option that is longer than its header.
+    let mut wrong = icmp(address(CLIENTS[0]), address(VIPS[0]), vec![3, 3, 0, 0, 0, 0, 0, 0]);
+    wrong.splice(20..20, [148, 9, 0, 0]);
+    wrong[0] = 0x46;
+    let length = wrong.len() as u16;
+    wrong[2..4].copy_from_slice(&length.to_be_bytes());
+    set_header_checksum(&mut wrong);
+    for _ in 0..100 {
+        assert!(world.request(&wrong).sent.is_empty());
+    }
+    assert_eq!(world.request(&datagram(0, 1000, 8)).sent.len(), 1);
+}
 
 /// "Fragmentation needed, 1400 bytes" about `quoted`.
 fn needs_fragmentation(quoted: &[u8]) -> Vec<u8> {
