@@ -40,6 +40,16 @@ pub mod sctp {
     pub const COOKIE_ECHO: u8 = 10;
     pub const COOKIE_ACK: u8 = 11;
     pub const SHUTDOWN_COMPLETE: u8 = 14;
+
+    /// Gives a packet its checksum, a CRC32c over all of it (RFC 9260 section 6.8); `false` where it is too
+    /// short to have one.
+    pub fn write_checksum(segment: &mut [u8]) -> bool {
+        let Some(header) = segment.first_chunk_mut::<LENGTH>() else { return false };
+        header[CHECKSUM..].fill(0);
+        let sum = crc32c::crc32c(segment);
+        segment[CHECKSUM..LENGTH].copy_from_slice(&sum.to_le_bytes());
+        true
+    }
 }
 
 pub mod icmp {

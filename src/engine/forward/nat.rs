@@ -59,9 +59,7 @@ pub fn rewrite(frame: &mut Frame, parts: &Dissected, end: End, new: (Address, Po
         Protocol::SCTP if transport::port(segment, port_range.clone()) != new.1 => {
             transport::set_port(segment, port_range, new.1);
             // CRC32c does not cover the addresses (RFC 9260 section 6.8).
-            segment[sctp::CHECKSUM..sctp::CHECKSUM + 4].fill(0);
-            let sum = crc32c::crc32c(segment);
-            segment[sctp::CHECKSUM..sctp::CHECKSUM + 4].copy_from_slice(&sum.to_le_bytes());
+            sctp::write_checksum(segment);
         }
         _ => {}
     }

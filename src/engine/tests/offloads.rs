@@ -364,3 +364,31 @@ fn super_frames_for_tunnels_are_cut_where_they_cannot_go_whole() {
     let outcome = world.handle(ETH0, &bytes, offload);
     assert!(outcome.sent.len() > 3 && outcome.sent.iter().all(|sent| sent.packet.len() <= 1500));
 }
+
+/// A local sender of SCTP leaves its CRC32c to the device, which the metadata does not tell from a checksum like
+/// TCP's: every packet leaves with it finished, and says so.
+#[test]
+fn the_checksum_of_sctp_is_finished_whatever_becomes_of_the_packet() {
+    let nat = destination_config();
+    let direct = DestinationConfig { method: ForwardingMethod::DirectRouting, ..nat };
+    let ipip = tunneling(TunnelKind::Ipip, TunnelChecksum::None);
+    for parts in [V4, V6] {
+        let header = if parts.client().0.is_ipv4() { 20 } else { 40 };
+        for (config, port, inside) in [(nat, 80, 0), (nat, 8080, 0), (direct, 80, 0), (ipip, 80, header)] {
+            let mut world = World::new();
+            let key = service(Protocol::SCTP, parts.vip, 80);
+            world.apply(Change::AddService { key, config: service_config(&key) });
+            world.apply(Change::AddDestination { service: key, key: server_key(parts.server, port), config });
+            let mut packet = parts.request(Upper::Sctp(1), 40).bytes();
+            packet[header + 8..header + 12].fill(0);
+            let checksum = Completion::Partial { start: (LINK_LENGTH + header) as u16, offset: 8 };
+            let outcome = world.handle(ETH0, &packet, Offload { checksum, ..Offload::NONE });
+            let (sent, expected) = (
+                outcome.only(),
+                Packet { destination: (address(parts.vip), port), ..parts.request(Upper::Sctp(1), 40) },
+            );
+            assert_eq!(sent.packet[inside + header..], expected.bytes()[header..], "{config:?} to port {port}");
+            assert_eq!(sent.offload, Offload::NONE);
+        }
+    }
+}
