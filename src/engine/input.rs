@@ -81,7 +81,7 @@ impl Engine {
             if self.sync.is_master() {
                 self.tell(now, id, self.settings.sync_threshold.0 as u32);
             } else {
-                let controller = self.connections.get(id).and_then(|connection| connection.controller);
+                let controller = self.connections.get(id).and_then(|connection| connection.controller());
                 if let Some(controller) = controller.and_then(|id| self.connections.get_mut(id)) {
                     controller.in_packets = controller.in_packets.wrapping_add(1);
                 }
@@ -134,7 +134,7 @@ impl Engine {
     /// Whether a new first packet on this connection's tuple means a new connection.
     fn is_over(&self, connection: &super::conn::Connection) -> bool {
         let mode = self.settings.conn_reuse_mode;
-        if mode == 0 || connection.controller.is_some() {
+        if mode == 0 || connection.controller().is_some() {
             return false;
         }
         match connection.protocol {

@@ -60,7 +60,7 @@ impl Engine {
 
     fn check_controllers(&self) {
         let mut controlled: HashMap<ConnectionId, u32> = HashMap::new();
-        for controller in self.connections.iter().filter_map(|(_, connection)| connection.controller) {
+        for controller in self.connections.iter().filter_map(|(_, connection)| connection.controller()) {
             *controlled.entry(controller).or_default() += 1;
         }
         for (id, connection) in self.connections.iter() {

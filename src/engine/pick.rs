@@ -185,7 +185,7 @@ impl Engine {
     /// Puts `id` under the control of `controller`.
     pub(super) fn control(&mut self, id: ConnectionId, controller: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
-            connection.controller = Some(controller);
+            connection.set_controller(controller);
         }
         if let Some(controller) = self.connections.get_mut(controller) {
             controller.controls += 1;

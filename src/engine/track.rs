@@ -101,7 +101,7 @@ impl Engine {
         connection.timeout = self.timeouts.udp;
         if sender == Sender::Server {
             connection.flags.clear(ConnFlags::NO_OUTPUT);
-            if connection.controller.is_some() {
+            if connection.controller().is_some() {
                 assure_controller(&mut self.connections, id);
             }
         }
@@ -115,7 +115,7 @@ impl Engine {
             self.helper.forget(id);
         }
         unbind(&mut self.services, &connection);
-        if let Some(controller) = connection.controller {
+        if let Some(controller) = connection.controller() {
             self.release_controller(controller, reason);
         }
     }
@@ -170,7 +170,7 @@ fn note_activity(services: &mut Services, connection: &mut Connection, active: b
 
 /// Tells a connection's template that it carried an established connection.
 fn assure_controller(connections: &mut ConnectionTable, id: ConnectionId) {
-    let controller = connections.get(id).and_then(|connection| connection.controller);
+    let controller = connections.get(id).and_then(|connection| connection.controller());
     if let Some(template) = controller.and_then(|id| connections.get_mut(id)).filter(|c| c.is_template()) {
         template.state |= proto::TEMPLATE_ASSURED;
     }

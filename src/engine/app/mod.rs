@@ -204,7 +204,7 @@ impl Engine {
         let elsewhere = (known.destination_address, known.destination_port) != server;
         let idle = matches!(State::from_number(known.state), Some(State::TimeWait | State::Close | State::Listen));
         // An address may be anybody's; what others wait for is not this client's to end.
-        if elsewhere && idle && known.controller.is_some() && key.client == control.client {
+        if elsewhere && idle && known.controller().is_some() && key.client == control.client {
             self.forget(id, track::End::Expired);
             return None;
         }

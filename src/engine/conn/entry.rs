@@ -91,12 +91,14 @@ pub struct Connection {
     pub in_packets: u32,
     /// The real server; `None` for bypass connections.
     pub destination: Option<DestinationId>,
-    /// The connection or template that this one belongs to.
-    pub controller: Option<ConnectionId>,
+    /// See [`Connection::controller`]; [`super::table::NONE`] where there is none. An option would not fit.
+    pub(super) controller: u32,
     /// How many connections belong to this one.
     pub controls: u32,
     pub mark: u32,
     pub(super) timer: super::timer::TimerLink,
+    /// The entry before in its chain, as `next` is the one behind: nobody looks for it but who takes one out.
+    pub(super) previous: u32,
 }
 
 impl Connection {
@@ -131,10 +133,11 @@ impl Connection {
             timeout: INITIAL_TIMEOUT,
             in_packets: 0,
             destination,
-            controller: None,
+            controller: super::table::NONE,
             controls: 0,
             mark,
             timer: super::timer::TimerLink::default(),
+            previous: super::table::NONE,
         }
     }
 
@@ -147,6 +150,16 @@ impl Connection {
             virtual_address: self.virtual_address,
             virtual_port: self.virtual_port,
         }
+    }
+
+    /// The connection or template that this one belongs to.
+    #[inline(always)]
+    pub fn controller(&self) -> Option<ConnectionId> {
+        (self.controller != super::table::NONE).then_some(ConnectionId(self.controller))
+    }
+
+    pub fn set_controller(&mut self, controller: ConnectionId) {
+        self.controller = controller.0;
     }
 
     pub fn is_template(&self) -> bool {

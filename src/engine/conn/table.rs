@@ -127,10 +127,23 @@ impl ConnectionTable {
     #[inline]
     pub fn find(&self, key: &TupleKey) -> Option<ConnectionId> {
         let found = self.find_with_port(key);
-        if found.is_none() && self.without_client_port > 0 && !key.client_port.is_any() {
-            return self.find_with_port(&TupleKey { client_port: Port::ANY, ..*key });
-        }
-        found
+        if found.is_none() && self.without_client_port > 0 { self.find_open(key) } else { found }
+    }
+
+    /// Finds a connection of the client whose port is not known yet.
+    fn find_open(&self, key: &TupleKey) -> Option<ConnectionId> {
+        let wanted = TupleKey { client_port: Port::ANY, ..*key };
+        self.apart(key.protocol, key.client).find(|&id| {
+            let entry = &self.entries[id.index()];
+            entry.flags.has(ConnFlags::NO_CLIENT_PORT) && !entry.is_template() && entry.key() == wanted
+        })
+    }
+
+    /// The chain of what is looked for without a client's port: templates, and connections whose
+    /// client's port is not known yet. It is not that of port 0, which clients choose: each datagram
+    /// from there is a connection of its own, and there may be any number of them.
+    fn apart(&self, protocol: Protocol, client: Address) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.chain(self.bucket_apart(protocol, client))
     }
 
     fn find_with_port(&self, key: &TupleKey) -> Option<ConnectionId> {
@@ -144,7 +157,7 @@ impl ConnectionTable {
     }
 
     /// As [`ConnectionTable::find`] in the chain that it would look into, without connections whose
-    /// client's port is not known yet.
+    /// client's port is not known yet. A request from port 0 belongs to no other, as with the kernel.
     #[inline(always)]
     pub fn find_in(
         &self,
@@ -154,7 +167,9 @@ impl ConnectionTable {
         client: (Address, Port),
         virtual_end: (Address, Port),
     ) -> Option<(ConnectionId, &Connection)> {
-        let open = if client.1.is_any() { ConnFlags::NO_CLIENT_PORT } else { 0 };
+        if client.1.is_any() {
+            return None;
+        }
         let mut id = self.head(chain.0 as usize);
         // There is no entry at the place that is none.
         while let Some(entry) = self.entries.get(id as usize) {
@@ -164,7 +179,7 @@ impl ConnectionTable {
                 && entry.virtual_port == virtual_end.1
                 && entry.protocol == protocol
                 && entry.family == family
-                && entry.flags.0 & (ConnFlags::NO_CLIENT_PORT | ConnFlags::TEMPLATE) == open
+                && entry.flags.0 & (ConnFlags::NO_CLIENT_PORT | ConnFlags::TEMPLATE) == 0
             {
                 return Some((ConnectionId(id), entry));
             }
@@ -176,15 +191,10 @@ impl ConnectionTable {
     /// Finds a persistence template. `wanted` has the last word (a SIP template must carry the
     /// same Call-ID).
     pub fn find_template(&self, key: &TupleKey, wanted: impl Fn(ConnectionId) -> bool) -> Option<ConnectionId> {
-        let mut id = self.head(self.bucket(key.protocol, key.client, Port::ANY));
-        while id != NONE {
-            let entry = &self.entries[id as usize];
-            if entry.is_template() && entry.key() == *key && wanted(ConnectionId(id)) {
-                return Some(ConnectionId(id));
-            }
-            id = entry.next;
-        }
-        None
+        self.apart(key.protocol, key.client).find(|&id| {
+            let entry = &self.entries[id.index()];
+            entry.is_template() && entry.key() == *key && wanted(id)
+        })
     }
 
     /// Finds the connection that a packet of a real server belongs to: `source` is the server's
@@ -355,40 +365,52 @@ impl ConnectionTable {
         (self.key.client(protocol, client, port) & self.mask) as usize
     }
 
+    fn bucket_apart(&self, protocol: Protocol, client: Address) -> usize {
+        // No protocol that is balanced is another's complement.
+        self.bucket(Protocol(!protocol.0), client, Port::ANY)
+    }
+
+    fn bucket_of(&self, entry: &Connection) -> usize {
+        match entry.flags.has(ConnFlags::NO_CLIENT_PORT | ConnFlags::TEMPLATE) {
+            true => self.bucket_apart(entry.protocol, entry.client),
+            false => self.bucket(entry.protocol, entry.client, entry.client_port),
+        }
+    }
+
     fn hash(&mut self, id: ConnectionId) {
-        let entry = &self.entries[id.index()];
-        let bucket = self.bucket(entry.protocol, entry.client, entry.client_port);
+        let bucket = self.bucket_of(&self.entries[id.index()]);
+        let after = std::mem::replace(&mut self.heads[bucket], id.0 + 1).wrapping_sub(1);
+        if let Some(after) = self.entries.get_mut(after as usize) {
+            after.previous = id.0;
+        }
         let entry = &mut self.entries[id.index()];
-        entry.next = std::mem::replace(&mut self.heads[bucket], id.0 + 1).wrapping_sub(1);
+        (entry.previous, entry.next) = (NONE, after);
         entry.hashed = true;
         if entry.flags.has(ConnFlags::NO_CLIENT_PORT) {
             self.without_client_port += 1;
         }
     }
 
+    /// Takes an entry out of its chain, however long that is.
     fn unhash(&mut self, id: ConnectionId) {
         let entry = &self.entries[id.index()];
         if !entry.hashed {
             return;
         }
-        let after = entry.next;
-        let bucket = self.bucket(entry.protocol, entry.client, entry.client_port);
-        if self.head(bucket) == id.0 {
-            self.heads[bucket] = after.wrapping_add(1);
-        } else {
-            let mut at = self.head(bucket);
-            while at != NONE {
-                let next = self.entries[at as usize].next;
-                if next == id.0 {
-                    self.entries[at as usize].next = after;
-                    break;
-                }
-                at = next;
+        let (before, after) = (entry.previous, entry.next);
+        match before {
+            NONE => {
+                let bucket = self.bucket_of(entry);
+                self.heads[bucket] = after.wrapping_add(1);
             }
+            before => self.entries[before as usize].next = after,
+        }
+        if let Some(after) = self.entries.get_mut(after as usize) {
+            after.previous = before;
         }
         let entry = &mut self.entries[id.index()];
         entry.hashed = false;
-        entry.next = NONE;
+        (entry.previous, entry.next) = (NONE, NONE);
     }
 
     /// Checks that counts, chains and timers agree; for tests.
@@ -398,13 +420,14 @@ impl ConnectionTable {
         assert_eq!(used, self.count, "entries in use and the count");
         let mut chained = 0;
         for (bucket, &head) in self.heads.iter().enumerate() {
-            let mut id = head.wrapping_sub(1);
+            let (mut before, mut id) = (NONE, head.wrapping_sub(1));
             while id != NONE {
                 let entry = &self.entries[id as usize];
                 assert!(entry.in_use && entry.hashed, "a chain holds a live entry");
-                assert_eq!(self.bucket(entry.protocol, entry.client, entry.client_port), bucket, "in its own chain");
+                assert_eq!(entry.previous, before, "a chain leads back as it leads on");
+                assert_eq!(self.bucket_of(entry), bucket, "in its own chain");
                 chained += 1;
-                id = entry.next;
+                (before, id) = (id, entry.next);
             }
         }
         let hashed = self.entries.iter().filter(|entry| entry.in_use && entry.hashed).count();
@@ -452,6 +475,42 @@ mod tests {
         assert_eq!(table.find_reply(Family::V4, Protocol::TCP, server, client), Some(new));
         table.remove(new).unwrap();
         assert_eq!(table.find_reply(Family::V4, Protocol::TCP, server, client), Some(old));
+        table.check_invariants();
+    }
+
+    /// Whoever sends from port 0 makes an entry with each datagram, all of one chain: neither its length nor how
+    /// many of them end makes anything slow.
+    #[test]
+    fn a_chain_of_any_length_is_not_walked() {
+        const MANY: usize = 300_000;
+        let mut table = ConnectionTable::new(MANY + 2, HashKey(1, 2));
+        let flagged = |flags| Connection { flags: ConnFlags(flags), ..connection(0, 60) };
+        let template = table.insert(Tick(0), flagged(ConnFlags::TEMPLATE)).unwrap();
+        let ids: Vec<ConnectionId> = (0..MANY).map(|_| table.insert(Tick(0), connection(0, 60)).unwrap()).collect();
+        let (key, from_port) = (connection(0, 0).key(), connection(40000, 0).key());
+        for _ in 0..MANY {
+            assert_eq!(table.find(&key), None);
+            assert_eq!(table.find_template(&key, |_| true), Some(template));
+        }
+        let open = table.insert(Tick(0), flagged(ConnFlags::NO_CLIENT_PORT)).unwrap();
+        for _ in 0..MANY {
+            assert_eq!((table.find(&key), table.find(&from_port)), (Some(open), Some(open)));
+        }
+        // The newest is what an answer to port 0 finds.
+        let server = (Address::v4([172, 16, 0, 11]), Port(8080));
+        let reply =
+            |table: &ConnectionTable| table.find_reply(Family::V4, Protocol::TCP, server, (key.client, Port::ANY));
+        assert_eq!(reply(&table), ids.last().copied());
+        // The oldest end first, which stand last.
+        for &id in &ids[..MANY - 1] {
+            table.remove(id).unwrap();
+        }
+        assert_eq!(reply(&table), ids.last().copied());
+        table.rehash(open, |entry| {
+            entry.client_port = Port(40000);
+            entry.flags.clear(ConnFlags::NO_CLIENT_PORT);
+        });
+        assert_eq!((table.find(&key), table.find(&from_port)), (None, Some(open)));
         table.check_invariants();
     }
 

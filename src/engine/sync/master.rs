@@ -49,7 +49,7 @@ impl Engine {
             }
             let Some(connection) = self.connections.get_mut(id) else { return };
             connection.sent = told.unwrap_or(connection.sent);
-            let Some(controller) = connection.controller else { return };
+            let Some(controller) = connection.controller() else { return };
             id = controller;
             packets = match self.connections.get_mut(id) {
                 Some(template) if template.is_template() => {
@@ -129,13 +129,13 @@ fn what_to_tell(
         return None;
     }
     let in_persistence = || {
-        let mut above = connection.controller;
+        let mut above = connection.controller();
         for _ in 0..DEPTH {
             let Some(controller) = above.and_then(|id| connections.get(id)) else { return false };
             if controller.is_template() {
                 return true;
             }
-            above = controller.controller;
+            above = controller.controller();
         }
         false
     };
