@@ -236,8 +236,13 @@ impl Engine {
             Some(known) => known,
             None => self.announce(now, id, key, server, ConnFlags(ConnFlags::NO_CLIENT_PORT), seen.mark)?,
         };
+        // One that is known may be of another virtual address, which is where it is waited for then.
+        let (address, port) = self
+            .connections
+            .get(data)
+            .map_or((key.virtual_address, key.virtual_port), |data| (data.virtual_address, data.virtual_port));
         let mut text = [0; ftp::LONGEST];
-        let length = ftp::announce(mode, control.virtual_address, said.port, &mut text);
+        let length = ftp::announce(mode, address, port, &mut text);
         let place = begin + said.place.start..begin + said.place.end;
         let grown = length as i32 - place.len() as i32;
         let number = sequence_number(parts.transport(frame.packet()));

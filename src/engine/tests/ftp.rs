@@ -231,6 +231,26 @@ fn what_lives_or_is_another_client_s_is_not_ended_by_an_announcement() {
 }
 
 #[test]
+fn an_announcement_names_the_virtual_address_at_which_it_is_waited_for() {
+    const OTHER_VIP: &str = "10.9.9.10";
+    let mut world = session();
+    let other = (address(CLIENT), 40001);
+    world.serve(service(Protocol::TCP, OTHER_VIP, 21), (SERVER, 21), ForwardingMethod::Masquerading);
+    world.request(&Packet::new(other, (address(OTHER_VIP), 21), SYN).bytes());
+    world.reply(&Packet::new((address(SERVER), 21), other, Upper::Tcp(0x12)).bytes());
+    world.request(&Packet::new(other, (address(OTHER_VIP), 21), ACK).bytes());
+
+    world.request(&from_client(1001, "PASV\r\n").bytes());
+    world.reply(&from_server(1001, ANSWER.as_bytes()).bytes());
+    // Nobody came to that port, which the server announces again.
+    world.request(&said(other, (address(OTHER_VIP), 21), 1001, b"PASV\r\n").bytes());
+    let outcome = world.reply(&said((address(SERVER), 21), other, 1001, ANSWER.as_bytes()).bytes());
+    assert_eq!(payload(&outcome.only().packet), TRANSLATED.as_bytes());
+    let data = Packet::new((address(CLIENT), 41000), (address(VIP), 50000), SYN);
+    assert_eq!(world.request(&data.bytes()).only().packet[16..20], [172, 16, 0, 11]);
+}
+
+#[test]
 fn sequence_data_can_be_taken_over() {
     let mut world = session();
     world.request(&from_client(1001, "PASV\r\n").bytes());
