@@ -239,6 +239,9 @@ impl Engine {
 
     fn own(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
         if super::related::is_icmp(&seen.parts) {
+            if self.sync.leaves_packets {
+                return self.leave_to_host(now, frame, seen, PassReason::BackupOnly, Kept::No);
+            }
             return self.input_icmp(now, frame, seen);
         }
         // A connection may outlive its service, and the last service of its address (not of its family).

@@ -4,10 +4,11 @@ use proptest::prelude::*;
 
 use crate::base::{Address, Family, Port, Protocol};
 use crate::engine::sync::{Ignored, LaneCounts, Share};
+use crate::engine::{PassReason, Verdict};
 use crate::table::{Change, DaemonConfig, DaemonRole, Errno, ForwardingMethod, ServiceConfig, ServiceFlags};
 use crate::wire::sync::{self, Entry, Recognised, Version};
 
-use super::packet::{ACK, Packet, SYN};
+use super::packet::{ACK, Packet, SYN, icmp_error};
 use super::world::{ETH1, World, address, destination_config, server_key, service, service_config};
 
 const CLIENT: &str = "10.0.0.2";
@@ -241,6 +242,31 @@ fn a_message_is_closed_at_255_entries_and_eight_leave_at_once() {
     world.engine.message_waits(world.now, 0);
     assert!(world.engine.message_due(world.now).is_none(), "the network is busy");
     assert!(world.engine.message_due(world.now + 20).is_some());
+}
+
+#[test]
+fn errors_to_an_address_of_the_host_are_left_to_it_like_all_else_by_backup_only() {
+    // A router tells the host itself that what a client was sent did not arrive.
+    let answer = Packet::new((address(VIP), 80), (address(CLIENT), 40000), ACK).bytes();
+    let error = icmp_error(address("10.0.0.254"), address("10.0.0.1"), 3, 4, &answer);
+    let mut world = with_daemon(DaemonRole::Backup);
+    world.engine.receive_message(world.now, &message(&[entry()]));
+    assert_eq!(world.request(&error).only().egress.link, ETH1, "without it the server hears of it");
+    world.set("backup_only", 1);
+    let outcome = world.request(&error);
+    assert_eq!((outcome.verdict, outcome.sent.len()), (Verdict::Pass(PassReason::BackupOnly), 0));
+}
+
+#[test]
+fn a_template_that_is_told_again_is_the_same_whatever_its_client_port() {
+    for client_port in [Port::ANY, Port(40000)] {
+        let mut world = with_daemon(DaemonRole::Backup);
+        for _ in 0..3 {
+            world.engine.receive_message(world.now, &message(&[Entry { client_port, ..template() }]));
+        }
+        assert_eq!(world.engine.connection_table().len(), 1, "{client_port:?}");
+        assert_eq!((world.engine.sync_counts().made, world.engine.sync_counts().updated), (1, 2));
+    }
 }
 
 #[test]
