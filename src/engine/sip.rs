@@ -3,7 +3,9 @@
 //!
 //! The spelling that is accepted is the kernel's. A header begins behind a line's end, which the
 //! start line needs and the body has as well; the first that looks like a Call-ID is the only one
-//! that is looked at.
+//! that is looked at, but that one without any value is passed over. What is looked for then begins
+//! later by the place of that value in the message: behind the first such header this is where it
+//! stands, behind a second one it may be too far on.
 
 use crate::base::Protocol;
 use crate::wire::transport::udp;
@@ -19,15 +21,21 @@ pub(super) fn call_id(protocol: Protocol, segment: &[u8]) -> Option<&[u8]> {
     if protocol != Protocol::UDP {
         return None;
     }
-    let text = behind_colon(header(segment.get(udp::LENGTH..)?)?)?;
-    let length = value_length(text);
+    let message = segment.get(udp::LENGTH..)?;
+    let mut from = 0;
+    let (text, length) = loop {
+        let text = behind_colon(header(message, from)?)?;
+        match value_length(text) {
+            0 => from += message.len() - text.len(),
+            length => break (text, length),
+        }
+    };
     let ends = matches!(text.get(length), Some(b'\r' | b'\n'));
-    (length > 0 && length <= LONGEST && ends).then(|| &text[..length])
+    (length <= LONGEST && ends).then(|| &text[..length])
 }
 
-/// What follows the name of the first header that is a Call-ID, long or compact.
-fn header(message: &[u8]) -> Option<&[u8]> {
-    let mut at = 0;
+/// What follows the name of the first header from `at` on that is a Call-ID, long or compact.
+fn header(message: &[u8], mut at: usize) -> Option<&[u8]> {
     loop {
         // One line's end; of an empty line behind it the next turn sees the other half.
         at += message.get(at..)?.iter().position(|byte| matches!(byte, b'\r' | b'\n'))?;
@@ -47,22 +55,22 @@ fn header(message: &[u8]) -> Option<&[u8]> {
 
 /// What follows a header's colon and the blanks around it.
 fn behind_colon(text: &[u8]) -> Option<&[u8]> {
-    let rest = skip_blanks(text).strip_prefix(b":")?;
-    Some(skip_blanks(rest)).filter(|rest| !rest.is_empty())
+    let rest = skip_blanks(text)?.strip_prefix(b":")?;
+    skip_blanks(rest).filter(|rest| !rest.is_empty())
 }
 
-/// Skips blanks, and a line's end that a blank follows: the header goes on.
-fn skip_blanks(text: &[u8]) -> &[u8] {
+/// Skips blanks, and a line's end that a blank follows: the header goes on. `None` where it does not.
+fn skip_blanks(text: &[u8]) -> Option<&[u8]> {
     let blanks = |text: &[u8]| text.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(text.len());
     let text = &text[blanks(text)..];
     let end = match text {
         [b'\r', b'\n', ..] => 2,
         [b'\r' | b'\n', ..] => 1,
-        _ => return text,
+        _ => return Some(text),
     };
     match &text[end..] {
-        [b' ' | b'\t', ..] => &text[end + blanks(&text[end..])..],
-        _ => text,
+        [b' ' | b'\t', ..] => Some(&text[end + blanks(&text[end..])..]),
+        _ => None,
     }
 }
 
@@ -124,6 +132,21 @@ mod tests {
         }
         let long = format!("INVITE x\r\nCall-ID: {}\r\n", "x".repeat(256));
         assert_eq!(call_id(Protocol::UDP, &datagram(&long)), None);
+    }
+
+    #[test]
+    fn a_call_id_without_any_value_is_passed_over() {
+        let find = |message: &str| call_id(Protocol::UDP, &datagram(message)).map(<[u8]>::to_vec);
+        for first in ["Call-ID: @", "Call-ID: a@", "i: ,", "Call-ID: \r\n \r"] {
+            assert_eq!(find(&format!("INVITE x\r\n{first}\r\nCall-ID: 5\r\n")), Some(b"5".to_vec()), "{first:?}");
+        }
+        // A line that ends behind the colon is no header, and the end of the search.
+        assert_eq!(find("INVITE x\r\nCall-ID:\r\nCall-ID: 5\r\n"), None);
+        assert_eq!(find("INVITE x\r\nCall-ID: @\r\nCall-ID: a b\r\nCall-ID: 5\r\n"), None);
+        // The second's value is at 31, the first's at 19: the search goes on at 50.
+        let two = "INVITE x\r\nCall-ID: @\r\nCall-ID: @\r\n";
+        assert_eq!(find(&format!("{two}Call-ID: 5\r\n")), None);
+        assert_eq!(find(&format!("{two}Subject: abcdefgh\r\nCall-ID: 5\r\n")), Some(b"5".to_vec()));
     }
 
     proptest::proptest! {
