@@ -45,8 +45,10 @@ pub const LONGEST: usize = 23;
 
 /// Finds a command in a client's segment.
 pub fn command(family: Family, payload: &[u8]) -> Option<Command> {
-    if let Some(mode) = payload.windows(SHORTEST).enumerate().find_map(|(at, _)| question(family, &payload[at..])) {
-        return Some(Command::Ask(mode));
+    match payload.windows(SHORTEST).enumerate().find_map(|(at, _)| question(family, &payload[at..])) {
+        Some(Question::Of(mode)) => return Some(Command::Ask(mode)),
+        Some(Question::Other) => return None,
+        None => {}
     }
     let (address, port) = match family {
         Family::V4 => match after(payload, b"PORT").and_then(|rest| numbers(skip(rest, b' ', Digits::Begin)?)) {
@@ -58,17 +60,26 @@ pub fn command(family: Family, payload: &[u8]) -> Option<Command> {
     Some(Command::Wait(address, port))
 }
 
+/// A client's question where to connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Of(Mode),
+    /// EPSV with an argument that is not this family's: nothing else is looked for behind it.
+    Other,
+}
+
 /// Length of the shortest question, its end of line included.
 const SHORTEST: usize = 6;
 
 /// PASV or EPSV at the beginning of `text`.
-fn question(family: Family, text: &[u8]) -> Option<Mode> {
+fn question(family: Family, text: &[u8]) -> Option<Question> {
     if family == Family::V4 && after(text, b"PASV").is_some_and(|rest| rest.starts_with(b"\r\n")) {
-        return Some(Mode::Passive);
+        return Some(Question::Of(Mode::Passive));
     }
     match *after(text, b"EPSV")? {
-        [b'\r', ..] => Some(Mode::Extended),
-        [b' ', digit, b'\r', ..] if digit == family_digit(family) => Some(Mode::Extended),
+        [b'\r', ..] => Some(Question::Of(Mode::Extended)),
+        [b' ', digit, b'\r', ..] if digit == family_digit(family) => Some(Question::Of(Mode::Extended)),
+        [b' ', ..] => Some(Question::Other),
         _ => None,
     }
 }

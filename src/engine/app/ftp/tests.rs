@@ -15,6 +15,12 @@ fn commands() {
     assert_eq!(find("USER x\r\nepsv 1\r\n"), Some(Command::Ask(Mode::Extended)));
     assert_eq!(find("PORT 10,0,0,2,4,1\r\n"), Some(Command::Wait(v4(10, 0, 0, 2), Port(1025))));
     assert_eq!(find("eprt |1|10.0.0.2|1025|"), Some(Command::Wait(v4(10, 0, 0, 2), Port(1025))));
+    for other in ["EPSV 2\r\n", "EPSV ALL\r\n", "EPSV 1"] {
+        assert_eq!(find(other), None, "{other:?}");
+        assert_eq!(find(&format!("{other} \r\nPASV\r\n")), None, "{other:?} ends the search");
+        assert_eq!(find(&format!("PORT 10,0,0,2,4,1\r\n{other} ")), None, "{other:?} ends the search");
+    }
+    assert_eq!(find("EPSVx\r\nPASV\r\n"), Some(Command::Ask(Mode::Passive)));
     for text in ["", "PASV", "PASV\r", "PORT", "PORT ", "PORT 1", "PORT 1,2,3,4,5,6", "EPRT", "EPRT |", "EPRT |1|", "x"]
     {
         assert_eq!(find(text), None, "{text:?}");
