@@ -28,7 +28,8 @@ const SLOT: usize = 4;
 /// Where a timestamp option counts who found no room, in the upper half, and its kind.
 const OVERFLOW: usize = 3;
 const FIRST_TIMESTAMP: usize = 5;
-const WITH_ADDRESSES: std::ops::RangeInclusive<u8> = 1..=3;
+/// The kinds whose timestamps have an address in front of them: the recorder's own, or a given one.
+const WITH_ADDRESS: [u8; 2] = [1, 3];
 
 /// Why a packet's options do not let it pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ fn admit_option(option: &mut [u8], seen: &mut [bool; 2]) -> Result<bool, Refusal
         TIMESTAMP if length < 4 => wrong(1),
         TIMESTAMP if pointer < FIRST_TIMESTAMP => wrong(POINTER),
         TIMESTAMP if pointer <= length => {
-            let room = if WITH_ADDRESSES.contains(&(option[OVERFLOW] & 0x0f)) { 7 } else { 3 };
+            let room = if WITH_ADDRESS.contains(&(option[OVERFLOW] & 0x0f)) { 7 } else { 3 };
             if pointer + room > length { wrong(POINTER) } else { Ok(false) }
         }
         TIMESTAMP if option[OVERFLOW] >> 4 == 0x0f => wrong(OVERFLOW),
@@ -208,6 +209,15 @@ mod tests {
         assert_eq!((admit(&mut ended), &ended[20..]), (Ok(true), &[0; 4][..]));
         let mut full = packet(&[TIMESTAMP, 8, 9, 0x20, 0, 0, 0, 0]);
         assert_eq!((admit(&mut full), full[23]), (Ok(true), 0x30));
+    }
+
+    #[test]
+    fn a_timestamp_needs_room_for_the_address_that_its_kind_has() {
+        for kind in 0..=0x0f {
+            let mut options = packet(&[TIMESTAMP, 8, 5, kind, 0, 0, 0, 0]);
+            let fits = if kind == 1 || kind == 3 { Err(Refusal::Wrong { pointer: 22 }) } else { Ok(false) };
+            assert_eq!(admit(&mut options), fits, "{kind}");
+        }
     }
 
     #[test]
