@@ -216,7 +216,7 @@ impl Connection {
     /// Lists a table of the kernel's: each message that answers `request`, as far as `pick` wants it.
     ///
     /// # Errors
-    /// Where the kernel refuses, or its table never stands still.
+    /// Where the kernel refuses, is too busy, or its table never stands still. It may be asked again.
     pub fn list<T>(
         &mut self,
         request: RouteNetlinkMessage,
@@ -231,6 +231,10 @@ impl Connection {
                     still &= message.flags & NLM_F_DUMP_INTR == 0;
                     match message.outcome() {
                         Some(Ok(())) => break 'answers,
+                        // A listing that was given up, as its end did not come in time, has not ended: no refusal.
+                        Some(Err(error)) if error.errno() == Some(libc::EBUSY) => {
+                            return Err(io::Error::from_raw_os_error(libc::EBUSY).into());
+                        }
                         Some(Err(error)) => return Err(error),
                         None => listed.extend(message.route().and_then(&mut pick)),
                     }
@@ -282,7 +286,7 @@ impl AsRawFd for Connection {
 /// What a subscription has.
 pub enum Received<'a> {
     Messages(Messages<'a>),
-    /// The kernel had more to say than the socket could hold: something was lost.
+    /// The kernel had more to say than the socket could hold or we take at once: something was lost.
     Lost,
     /// Nothing more for now.
     Nothing,
@@ -316,7 +320,8 @@ impl Subscription {
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(Received::Lost),
+                // More than the socket holds, or a message that is larger than it takes in.
+                Err(error) if is_loss(&error) => return Ok(Received::Lost),
                 Err(error) => return Err(error),
             }
         }
@@ -327,6 +332,10 @@ impl AsRawFd for Subscription {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+fn is_loss(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOBUFS) || error.kind() == io::ErrorKind::InvalidData
 }
 
 /// Reads one datagram; `None` where it is not the kernel's.

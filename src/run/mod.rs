@@ -16,6 +16,7 @@ mod local_servers;
 mod options;
 mod permit;
 mod ports;
+mod reading;
 mod server;
 mod session;
 mod start;

@@ -21,6 +21,7 @@ use super::keeper::{self, Keeper};
 use super::local_servers::{LocalServers, Wanted};
 use super::options::Options;
 use super::ports::LinkPorts;
+use super::reading::Reading;
 use super::tun::TunEntry;
 use super::workers::Workers;
 
@@ -33,6 +34,9 @@ pub struct Surroundings {
     watcher: Watcher,
     serving: Serving,
     view: View,
+    /// Whether links, addresses and routes are to be read, and the kernel's neighbours.
+    network: Reading,
+    neighbours: Reading,
     addresses: Addresses,
     ports: LinkPorts,
     /// The device by which packets come instead of links' ports.
@@ -66,6 +70,8 @@ impl Surroundings {
             watcher,
             serving,
             view,
+            network: Reading::new("links, addresses and routes"),
+            neighbours: Reading::new("the kernel's neighbours"),
             addresses: Addresses::new(options),
             ports: LinkPorts::new(options, seed),
             tun: options.tun.as_deref().map(TunEntry::new),
@@ -122,42 +128,37 @@ impl Surroundings {
         {
             return Err(io::Error::new(error.kind(), format!("{name}: {error}")));
         }
-        let events = self.watcher.neighbours().map_err(io::Error::other)?;
-        let events: Arc<[_]> = events.into();
-        workers.tell(|| Message::Neighbours { events: events.clone(), whole: true });
+        self.read_neighbours(workers);
         Ok(network)
     }
 
-    /// Takes in what the kernel reports; the new network where it changed.
+    /// Takes in what the kernel reports; the new network where it changed. What the kernel is too busy to list
+    /// is asked for again at the next look.
     ///
     /// # Errors
-    /// The kernel's reports cannot be read any more.
+    /// The kernel does not report any more: its socket failed for good.
     pub fn follow(&mut self, workers: &mut Workers) -> io::Result<Option<Arc<Network>>> {
         let changes = self.watcher.drain()?;
         if !changes.neighbours.is_empty() {
             let events: Arc<[_]> = changes.neighbours.into();
             workers.tell(|| Message::Neighbours { events: events.clone(), whole: false });
         }
-        if changes.lost {
-            let events: Arc<[_]> = self.watcher.neighbours().map_err(io::Error::other)?.into();
-            workers.tell(|| Message::Neighbours { events: events.clone(), whole: true });
+        if changes.lost || self.neighbours.is_due() {
+            self.read_neighbours(workers);
         }
         let forwarding = self.look_at_forwarding(workers);
         if self.ports.note_watched(somebody_watches()) {
             self.adjust_ports(workers);
         }
-        if !changes.network && !changes.lost && !forwarding {
+        if changes.network || changes.lost || forwarding {
+            self.network.demand();
+        }
+        if !self.network.is_due() || !self.read_network(workers) {
             return Ok(None);
         }
-        let view = self.watcher.read(&self.serving).map_err(io::Error::other)?;
-        let disciplines = view.queueless != self.view.queueless;
-        self.view = view;
         self.local_servers.network_changed();
         if let Some(tun) = &mut self.tun {
             tun.network_changed();
-        }
-        if disciplines {
-            self.adjust_ports(workers);
         }
         let network = self.publish(workers);
         if self.tun.is_some() {
@@ -187,10 +188,7 @@ impl Surroundings {
             let virtual_mac = self.addresses.virtual_mac_in_use();
             if virtual_mac != self.serving.virtual_mac {
                 self.serving.virtual_mac = virtual_mac;
-                match self.watcher.read(&self.serving) {
-                    Ok(view) => self.view = view,
-                    Err(error) => log::error!("links cannot be read: {error}"),
-                }
+                self.read_network(director.fleet());
                 changed = Some(self.publish(director.fleet()));
             }
             self.adjust_ports(director.fleet());
@@ -280,10 +278,7 @@ impl Surroundings {
         if !self.local_servers.keep(director.fleet(), wanted, network, served) {
             return false;
         }
-        match self.watcher.read(&self.serving) {
-            Ok(view) => self.view = view,
-            Err(error) => log::error!("links cannot be read: {error}"),
-        }
+        self.read_network(director.fleet());
         self.describe(director);
         true
     }
@@ -342,6 +337,25 @@ impl Surroundings {
         }
         self.local_servers.leave();
         self.keeper.leave();
+    }
+
+    /// Reads links, addresses and routes, and has the ports follow; whether that could be done.
+    fn read_network(&mut self, workers: &Workers) -> bool {
+        let Some(view) = self.network.take(self.watcher.read(&self.serving)) else { return false };
+        let disciplines = view.queueless != self.view.queueless;
+        self.view = view;
+        if disciplines {
+            self.adjust_ports(workers);
+        }
+        true
+    }
+
+    /// Has the workers know the neighbours that the kernel knows.
+    fn read_neighbours(&mut self, workers: &Workers) {
+        if let Some(events) = self.neighbours.take(self.watcher.neighbours()) {
+            let events: Arc<[_]> = events.into();
+            workers.tell(|| Message::Neighbours { events: events.clone(), whole: true });
+        }
     }
 
     /// Hands the current view to everybody.
