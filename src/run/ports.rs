@@ -128,6 +128,15 @@ impl LinkPorts {
         options
     }
 
+    /// Whether the open ports are to be adjusted as `before` has become `now`: a link has another Ethernet address
+    /// (given by the operator, or a bridge's or bond's from a port of it), or another queueing discipline.
+    pub fn would_receive_otherwise(&self, before: &View, now: &View) -> bool {
+        let mac = |view: &View, id: LinkId| view.network.link(id).map(|link| link.mac);
+        let differs =
+            |id| mac(before, id) != mac(now, id) || before.queueless.contains(&id) != now.queueless.contains(&id);
+        self.open.iter().any(|&id| differs(id))
+    }
+
     /// Has the open ports receive what the owned addresses ask for.
     pub fn adjust(&self, workers: &Workers, view: &View, addresses: &Addresses) {
         let steering = self.sharing(addresses).map(|steering| Arc::new(steering.program()));
@@ -207,4 +216,61 @@ fn filter(addresses: &Addresses, link: &Link) -> Program {
     filter.groups.dedup();
     // With more groups than a filter holds, everything is let through and looked at.
     filter.program().unwrap_or_else(|_| Program::everything())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::base::Mac;
+    use crate::table::Network;
+    use crate::table::network::LinkLayer;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn ports() -> LinkPorts {
+        LinkPorts::new(&Line::parse_from(["run"]).options, 1)
+    }
+
+    /// A view of served links with these addresses.
+    fn view(macs: &[u8]) -> View {
+        let link = |(number, &mac): (usize, &u8)| Link {
+            id: LinkId(number as u32),
+            index: number as u32 + 1,
+            name: format!("eth{number}"),
+            layer: LinkLayer::Ethernet,
+            mac: Mac([2, 0, 0, 0, 0, mac]),
+            virtual_mac: None,
+            mtu: 1500,
+            up: true,
+            addresses: vec![],
+        };
+        let links: Vec<Link> = macs.iter().enumerate().map(link).collect();
+        View {
+            served: links.iter().map(|link| link.id).collect(),
+            network: Network::new(links, vec![]),
+            carriers: BTreeSet::new(),
+            missing: vec![],
+            queueless: BTreeSet::new(),
+        }
+    }
+
+    #[test]
+    fn ports_follow_the_address_of_their_link() {
+        let mut ports = ports();
+        assert!(!ports.would_receive_otherwise(&view(&[1]), &view(&[2])), "none is open");
+        ports.open.insert(LinkId(1));
+        assert!(!ports.would_receive_otherwise(&view(&[1, 2]), &view(&[7, 2])));
+        assert!(ports.would_receive_otherwise(&view(&[1, 2]), &view(&[1, 7])));
+        let mut passing = view(&[1, 2]);
+        passing.queueless.insert(LinkId(0));
+        assert!(!ports.would_receive_otherwise(&view(&[1, 2]), &passing));
+        passing.queueless.insert(LinkId(1));
+        assert!(ports.would_receive_otherwise(&view(&[1, 2]), &passing));
+    }
 }

@@ -342,9 +342,9 @@ impl Surroundings {
     /// Reads links, addresses and routes, and has the ports follow; whether that could be done.
     fn read_network(&mut self, workers: &Workers) -> bool {
         let Some(view) = self.network.take(self.watcher.read(&self.serving)) else { return false };
-        let disciplines = view.queueless != self.view.queueless;
+        let changed = self.ports.would_receive_otherwise(&self.view, &view);
         self.view = view;
-        if disciplines {
+        if changed {
             self.adjust_ports(workers);
         }
         true
