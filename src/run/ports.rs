@@ -1,12 +1,12 @@
 //! The ports on the links that are served: which are open, and what each receives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::base::LinkId;
+use crate::base::{LinkId, Tick};
 use crate::host::network::View;
 use crate::host::posture::Forwarding;
 use crate::port::af_packet::fanout::{ClientNetwork, FlowHash, Role as LinkRole, Steering};
@@ -22,12 +22,24 @@ use super::tunnels::Tunnels;
 use super::workers::Workers;
 use super::xdp::{Ground, XdpPorts};
 
+/// Milliseconds after which a port that could not be opened is tried again.
+const RETRY: u64 = 10_000;
+
+/// Why a link has no port, and when it is tried again.
+#[derive(Debug)]
+struct Refused {
+    why: String,
+    again: Tick,
+}
+
 /// Every link's port.
 pub struct LinkPorts {
     /// The links with open ports.
     open: BTreeSet<LinkId>,
-    /// Links whose port could not be opened: complained about once.
-    refused: BTreeSet<LinkId>,
+    /// Links whose port could not be opened; what is the same as before is not complained about again.
+    refused: BTreeMap<LinkId, Refused>,
+    /// What was said of missing and refused links last.
+    said: Vec<String>,
     /// Somebody else may be watching what leaves.
     watched: bool,
     /// How several workers share the clients; nothing for a single one.
@@ -45,7 +57,8 @@ impl LinkPorts {
         let several = NonZeroU32::new(options.workers.into()).filter(|workers| workers.get() > 1);
         LinkPorts {
             open: BTreeSet::new(),
-            refused: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            said: Vec::new(),
             watched: true,
             steering: several.map(|workers| FlowHash { workers, network: ClientNetwork::HOST, seed: seed as u32 }),
             xdp: XdpPorts::new(options),
@@ -68,34 +81,62 @@ impl LinkPorts {
         std::mem::replace(&mut self.watched, watched) != watched
     }
 
-    /// Opens a port on every served link that has none, and closes those of links that went.
-    pub fn open(&mut self, workers: &Workers, view: &View, addresses: &Addresses) -> Vec<(String, io::Error)> {
+    /// Whether a port that could not be opened is to be tried again.
+    pub fn is_due(&self, now: Tick) -> bool {
+        self.refused.values().any(|refused| refused.again <= now)
+    }
+
+    /// Which links are not served although they should be, in sentences.
+    pub fn lines(&self, view: &View) -> Vec<String> {
+        let missing = view.missing.iter().map(|name| format!("{name}: no link has this name; waiting for one"));
+        let refused = self.refused.iter().filter_map(|(&id, refused)| {
+            view.network.link(id).map(|link| format!("{} is not served: {}", link.name, refused.why))
+        });
+        missing.chain(refused).collect()
+    }
+
+    /// Whether [`LinkPorts::lines`] has changed since this was asked last. What is new is logged.
+    pub fn have_news(&mut self, view: &View) -> bool {
+        let lines = self.lines(view);
+        lines.iter().filter(|line| !self.said.contains(line)).for_each(|line| log::warn!("{line}"));
+        let changed = lines != self.said;
+        self.said = lines;
+        changed
+    }
+
+    /// Opens a port on every served link that has none, and closes those of links that went. The first that could not
+    /// be opened, and why.
+    pub fn open(&mut self, now: Tick, workers: &Workers, view: &View, addresses: &Addresses) -> io::Result<()> {
         let served: BTreeSet<LinkId> = view.served.iter().copied().collect();
         for &id in self.open.difference(&served) {
             workers.tell(|| Message::Close { link: id });
         }
         self.open.retain(|id| served.contains(id));
-        self.refused.retain(|id| served.contains(id));
+        // One that is down may be another one when it comes up.
+        self.refused.retain(|&id, _| served.contains(&id) && view.network.link(id).is_some_and(|link| link.up));
         self.xdp.retain(|id| served.contains(&id));
         self.tunnels.retain(|id| served.contains(&id));
-        let mut errors = Vec::new();
+        let mut first = Ok(());
         for id in view.served.clone() {
             let Some(link) = view.network.link(id).cloned() else { continue };
-            if !link.up || self.open.contains(&id) || self.refused.contains(&id) {
+            let waits = self.refused.get(&id).is_some_and(|refused| refused.again > now);
+            if !link.up || self.open.contains(&id) || waits {
                 continue;
             }
-            let outcome = self.open_port(workers, view, addresses, &link);
-            match outcome {
+            match self.open_port(workers, view, addresses, &link) {
                 Ok(()) => {
                     self.open.insert(id);
+                    self.refused.remove(&id);
                 }
                 Err(error) => {
-                    self.refused.insert(id);
-                    errors.push((link.name.clone(), error));
+                    // The first workers may have theirs: nobody would adjust them.
+                    workers.tell(|| Message::Close { link: id });
+                    self.refused.insert(id, Refused { why: error.to_string(), again: now + RETRY });
+                    first = first.and(Err(io::Error::new(error.kind(), format!("{}: {error}", link.name))));
                 }
             }
         }
-        errors
+        first
     }
 
     /// Opens a link's port in every worker. The kernel numbers the members of a fanout group in
@@ -224,8 +265,12 @@ mod tests {
 
     use super::*;
     use crate::base::Mac;
+    use crate::engine::{Config, HostStack};
+    use crate::run::permit::Permission;
+    use crate::run::workers::Plan;
     use crate::table::Network;
     use crate::table::network::LinkLayer;
+    use crate::worker::Clock;
 
     #[derive(Parser)]
     struct Line {
@@ -258,6 +303,38 @@ mod tests {
             missing: vec![],
             queueless: BTreeSet::new(),
         }
+    }
+
+    #[test]
+    fn links_that_are_not_served_are_named_and_tried_again() {
+        let engine = Config { maximum_connections: 16, seed: 1, host_stack: HostStack::Beside };
+        let plan = Plan { workers: 2, cores: vec![], nice: 0, engine, ftp_ports: vec![] };
+        let mut workers = Workers::start(&plan, Clock::new(), Permission::default()).unwrap();
+        let addresses = Addresses::new(&Line::parse_from(["run"]).options);
+        let mut ports = ports();
+        // No link of this machine has such an index.
+        let at = |index: u32, up: bool| {
+            let mut view = view(&[1]);
+            let link = Link { index, up, ..view.network.link(LinkId(0)).unwrap().clone() };
+            view.network = Network::new(vec![link], vec![]);
+            view.missing = vec!["eth7".into()];
+            view
+        };
+        let broken = at(i32::MAX as u32, true);
+        let now = Tick(1000);
+        assert!(ports.open(now, &workers, &broken, &addresses).is_err());
+        assert!(!ports.are_open() && ports.have_news(&broken) && !ports.have_news(&broken));
+        let lines = ports.lines(&broken);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("eth7: no link") && lines[1].starts_with("eth0 is not served: "), "{lines:?}");
+        // Not at once; but later, or as soon as the link was down.
+        assert!(!ports.is_due(now) && ports.open(now, &workers, &broken, &addresses).is_ok());
+        assert!(ports.is_due(now + RETRY) && ports.open(now + RETRY, &workers, &broken, &addresses).is_err());
+        assert!(!ports.have_news(&broken), "the same is not said again");
+        assert!(ports.open(now + RETRY, &workers, &at(i32::MAX as u32, false), &addresses).is_ok());
+        assert_eq!(ports.lines(&broken).len(), 1);
+        assert!(ports.open(now + RETRY, &workers, &broken, &addresses).is_err());
+        workers.stop();
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Server {
             let now = self.clock.now();
             self.director.tick(now);
             let unsettled = self.director.take_unsettled(now);
-            if let Some(network) = self.surroundings.follow(self.director.fleet())? {
+            if let Some(network) = self.surroundings.follow(now, self.director.fleet())? {
                 self.director.set_network(network);
                 self.settle_surroundings();
             } else if unsettled {

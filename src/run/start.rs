@@ -82,7 +82,7 @@ fn direct(options: &Options) -> io::Result<()> {
     if let Some(hash) = surroundings.steering() {
         workers.set_steering(hash);
     }
-    let network = match surroundings.start(&mut workers) {
+    let network = match surroundings.start(clock.now(), &mut workers) {
         Ok(network) => network,
         Err(error) => {
             workers.stop();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
-use crate::base::{Address, Family, LinkId};
+use crate::base::{Address, Family, LinkId, Tick};
 use crate::control::director::Director;
 use crate::host::network::{LinkChoice, Serving, View, Watcher};
 use crate::host::posture::{Forwarding, Posture, Refusal};
@@ -110,7 +110,7 @@ impl Surroundings {
     ///
     /// # Errors
     /// No port can be opened at all.
-    pub fn start(&mut self, workers: &mut Workers) -> io::Result<Arc<Network>> {
+    pub fn start(&mut self, now: Tick, workers: &mut Workers) -> io::Result<Arc<Network>> {
         self.share(workers);
         if let Some(tun) = &mut self.tun {
             tun.open(workers)?;
@@ -122,11 +122,9 @@ impl Surroundings {
         }
         self.look_at_forwarding(workers);
         let network = self.publish(workers);
-        let errors = self.ports.open(workers, &self.view, &self.addresses);
-        if !self.ports.are_open()
-            && let Some((name, error)) = errors.into_iter().next()
-        {
-            return Err(io::Error::new(error.kind(), format!("{name}: {error}")));
+        let opened = self.ports.open(now, workers, &self.view, &self.addresses);
+        if !self.ports.are_open() {
+            opened?;
         }
         self.read_neighbours(workers);
         Ok(network)
@@ -137,7 +135,7 @@ impl Surroundings {
     ///
     /// # Errors
     /// The kernel does not report any more: its socket failed for good.
-    pub fn follow(&mut self, workers: &mut Workers) -> io::Result<Option<Arc<Network>>> {
+    pub fn follow(&mut self, now: Tick, workers: &mut Workers) -> io::Result<Option<Arc<Network>>> {
         let changes = self.watcher.drain()?;
         if !changes.neighbours.is_empty() {
             let events: Arc<[_]> = changes.neighbours.into();
@@ -150,7 +148,7 @@ impl Surroundings {
         if self.ports.note_watched(somebody_watches()) {
             self.adjust_ports(workers);
         }
-        if changes.network || changes.lost || forwarding {
+        if changes.network || changes.lost || forwarding || self.ports.is_due(now) {
             self.network.demand();
         }
         if !self.network.is_due() || !self.read_network(workers) {
@@ -164,9 +162,8 @@ impl Surroundings {
         if self.tun.is_some() {
             return Ok(Some(network));
         }
-        for (name, error) in self.ports.open(workers, &self.view, &self.addresses) {
-            log::warn!("{name} is not served: {error}");
-        }
+        // What could not be opened is named as this is settled.
+        let _ = self.ports.open(now, workers, &self.view, &self.addresses);
         self.join_groups();
         Ok(Some(network))
     }
@@ -204,6 +201,9 @@ impl Surroundings {
             changed = Some(self.publish(director.fleet()));
         }
         self.adjust_xdp(director);
+        if self.ports.have_news(&self.view) {
+            self.describe(director);
+        }
         self.carry_tunnels(director);
         if let Some(tun) = &mut self.tun
             && tun.lead(&self.addresses.led(), &keeper::wanted(director.model(), &[]).real_servers)
@@ -315,6 +315,7 @@ impl Surroundings {
     fn describe(&self, director: &mut Director<Workers>) {
         director.lines = [
             self.introduction.clone(),
+            self.ports.lines(&self.view),
             self.ports.xdp.lines(&self.view),
             self.ports.tunnels.lines(&self.view.network),
             self.local_servers.lines(),
