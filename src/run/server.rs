@@ -117,7 +117,6 @@ impl Server {
             } else if unsettled {
                 self.settle_surroundings();
             }
-            self.director.fleet().relay();
             if self.director.fleet().any_ended() {
                 return Err(io::Error::other("a worker has ended by itself"));
             }

@@ -24,7 +24,7 @@ use crate::sync::{Interface, Receiver, Sender};
 use crate::table::{Change, DaemonConfig, DaemonRole, DestinationKey, Errno, ServiceKey};
 use crate::worker::handover::Handover;
 use crate::worker::question::{Finding, Question};
-use crate::worker::{Clock, Mailbox, Message, Report, Way, Worker};
+use crate::worker::{Clock, Mailbox, Message, Way, Worker};
 
 use super::listener::{Listener, ListenerCounts};
 use super::permit::Permission;
@@ -54,7 +54,6 @@ pub struct Plan {
 pub struct Workers {
     mailboxes: Vec<Mailbox>,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    reports: mpsc::Receiver<Report>,
     pub permission: Permission,
     /// How the workers share the clients; nothing for a single one. A backup daemon's thread looks at it too.
     steering: Arc<Mutex<Option<FlowHash>>>,
@@ -77,11 +76,9 @@ impl Workers {
     /// # Errors
     /// An event loop or a thread cannot be made.
     pub fn start(plan: &Plan, clock: Clock, permission: Permission) -> io::Result<Workers> {
-        let (sender, reports) = mpsc::channel();
         let mut workers = Workers {
             mailboxes: Vec::new(),
             threads: Vec::new(),
-            reports,
             permission,
             steering: Arc::default(),
             listener: None,
@@ -99,7 +96,7 @@ impl Workers {
         for number in 0..plan.workers {
             let seed = plan.engine.seed.wrapping_add(number as u64);
             let config = Config { seed, maximum_connections: each, ..plan.engine.clone() };
-            let (mut worker, mailbox) = Worker::new(number, &config, clock, several.then(|| sender.clone()))?;
+            let (mut worker, mailbox) = Worker::new(number, &config, clock)?;
             worker.set_ftp_ports(&plan.ftp_ports);
             worker.memory().into_iter().for_each(prefer_huge_pages);
             made.push(worker);
@@ -196,17 +193,6 @@ impl Workers {
         carried
             .recv_timeout(PATIENCE)
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the worker does not answer"))
-    }
-
-    /// Hands on what workers learned from frames that the others did not see.
-    pub fn relay(&self) {
-        while let Ok(Report::Learned { worker, link, learned }) = self.reports.try_recv() {
-            for (number, mailbox) in self.mailboxes.iter().enumerate() {
-                if number != worker && mailbox.send(Message::Learned { link, learned }).is_err() {
-                    log::error!("worker {number} has ended");
-                }
-            }
-        }
     }
 
     /// Whether a worker has ended although nobody told it to.

@@ -1,4 +1,5 @@
-//! Frames that came to another worker than their client's, on the way to it.
+//! What one worker hands over to another: frames that came to it and are of the other's clients, and neighbours that
+//! it heard of, for all.
 //!
 //! ```text
 //!   worker that has it ─► copy ─► bounded queue ─► worker whose client it is ─► engine
@@ -10,9 +11,12 @@
 //! The kernel brings most frames there, but not all of them: a TUN device spreads them over its queues by a rule of
 //! its own, and a program that tells requests from replies has room for so many virtual addresses only. Each worker
 //! has one queue that the others write to. It is bounded in frames and in bytes; what finds it full is dropped and
-//! counted. Buffers go back to whoever filled them, so that nothing is allocated once they are there.
+//! counted. Some buffers go back to whoever filled them, so that a steady trickle allocates nothing; a burst does.
 //!
-//! Whoever puts the first frame into an empty queue rings its reader's bell, at the end of a batch.
+//! ARP and neighbour discovery come to one worker alone, so what it learns goes into a queue of every other one.
+//! It is bounded too: of a neighbour that another worker waits for, the next answer tells it.
+//!
+//! Whoever puts the first of these into empty queues rings their reader's bell, at the end of a batch.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,6 +24,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use mio::Waker;
 
+use crate::base::LinkId;
+use crate::host::neighbour::Learned;
 use crate::wire::Frame;
 
 use super::copied::Copied;
@@ -27,8 +33,10 @@ use super::copied::Copied;
 /// Frames that wait for one worker at the most, and their bytes.
 const MOST: usize = 1024;
 const MOST_BYTES: usize = 4 << 20;
-/// Buffers that a worker keeps for the next ones.
+/// Buffers that a worker keeps for the next ones, and those that are on the way back to it.
 const STOCK: usize = 64;
+/// What was learned of neighbours, that waits for one worker at the most.
+const MOST_LEARNED: usize = 1024;
 
 /// A frame on its way.
 #[derive(Debug)]
@@ -56,11 +64,12 @@ struct Doorway {
     bytes: AtomicUsize,
 }
 
-/// Another worker, as one that hands frames over to it sees it.
-#[derive(Debug)]
+/// Another worker, as one that hands something over to it sees it.
+#[derive(Clone, Debug)]
 struct Peer {
     queue: SyncSender<Stray>,
     buffers: SyncSender<Vec<u8>>,
+    learned: SyncSender<(LinkId, Learned)>,
     doorway: Arc<Doorway>,
     bell: Arc<Waker>,
     /// Its bell is to be rung.
@@ -73,6 +82,7 @@ pub struct Handover {
     number: usize,
     queue: Receiver<Stray>,
     buffers: Receiver<Vec<u8>>,
+    learned: Receiver<(LinkId, Learned)>,
     doorway: Arc<Doorway>,
     /// All workers by their numbers, this one among them.
     peers: Vec<Peer>,
@@ -80,39 +90,35 @@ pub struct Handover {
     given: u64,
     taken: u64,
     lost: u64,
+    untold: u64,
 }
 
 impl Handover {
     /// The ends of workers with these bells, in their order.
     pub fn between(bells: &[Arc<Waker>]) -> Vec<Handover> {
-        let queues: Vec<_> = bells.iter().map(|_| sync_channel::<Stray>(MOST)).collect();
-        let buffers: Vec<_> = bells.iter().map(|_| sync_channel::<Vec<u8>>(STOCK)).collect();
-        let doorways: Vec<Arc<Doorway>> = bells.iter().map(|_| Arc::default()).collect();
-        let peers = || {
-            let ends = queues.iter().zip(&buffers).zip(&doorways).zip(bells);
-            ends.map(|(((queue, buffers), doorway), bell)| Peer {
-                queue: queue.0.clone(),
-                buffers: buffers.0.clone(),
-                doorway: doorway.clone(),
-                bell: bell.clone(),
-                ring: false,
-            })
-            .collect()
-        };
-        let all: Vec<Vec<Peer>> = bells.iter().map(|_| peers()).collect();
-        let ends = queues.into_iter().zip(buffers).zip(doorways).zip(all).enumerate();
-        ends.map(|(number, ((((_, queue), (_, buffers)), doorway), peers))| Handover {
+        let (mut peers, mut readers) = (Vec::new(), Vec::new());
+        for bell in bells {
+            let (queue, frames) = sync_channel(MOST);
+            let (buffers, returned) = sync_channel(STOCK);
+            let (learned, news) = sync_channel(MOST_LEARNED);
+            let doorway = Arc::<Doorway>::default();
+            peers.push(Peer { queue, buffers, learned, doorway: doorway.clone(), bell: bell.clone(), ring: false });
+            readers.push((frames, returned, news, doorway));
+        }
+        let ends = readers.into_iter().enumerate().map(|(number, (queue, buffers, learned, doorway))| Handover {
             number,
             queue,
             buffers,
+            learned,
             doorway,
-            peers,
+            peers: peers.clone(),
             stock: Vec::with_capacity(STOCK),
             given: 0,
             taken: 0,
             lost: 0,
-        })
-        .collect()
+            untold: 0,
+        });
+        ends.collect()
     }
 
     /// This worker's number.
@@ -156,7 +162,28 @@ impl Handover {
         Some(())
     }
 
-    /// Wakes the workers that got frames and may be asleep.
+    /// Tells every other worker what was learned of a neighbour; bells are rung by [`Handover::ring`]. What finds a
+    /// queue full is counted.
+    pub fn tell(&mut self, link: LinkId, learned: Learned) {
+        for (number, peer) in self.peers.iter_mut().enumerate() {
+            if number == self.number {
+                continue;
+            }
+            match peer.learned.try_send((link, learned)) {
+                // As with frames: either its reader sees this, or the mark.
+                Ok(()) => peer.ring |= !peer.doorway.pending.swap(true, Ordering::SeqCst),
+                Err(_) => self.untold += 1,
+            }
+        }
+    }
+
+    /// What another worker learned, oldest first.
+    #[inline]
+    pub fn hear(&self) -> Option<(LinkId, Learned)> {
+        self.learned.try_recv().ok()
+    }
+
+    /// Wakes the workers that got something and may be asleep.
     #[inline]
     pub fn ring(&mut self) {
         for peer in self.peers.iter_mut().filter(|peer| peer.ring) {
@@ -167,13 +194,13 @@ impl Handover {
         }
     }
 
-    /// Whether frames of this worker's may wait.
+    /// Whether frames or news may wait for this worker.
     #[inline]
     pub fn is_pending(&self) -> bool {
         self.doorway.pending.load(Ordering::SeqCst)
     }
 
-    /// Says that the reader looks now: who puts a frame into the queue after this rings again.
+    /// Says that the reader looks now: who puts something into a queue after this rings again.
     #[inline]
     pub fn look(&self) {
         self.doorway.pending.store(false, Ordering::SeqCst);
@@ -209,11 +236,12 @@ impl Handover {
     }
 
     /// What is told of it: name, meaning, count.
-    pub fn statistics(&self) -> [(&'static str, &'static str, u64); 3] {
+    pub fn statistics(&self) -> [(&'static str, &'static str, u64); 4] {
         [
             ("handed-over", "Frames of another worker's clients, handed over to it.", self.given),
             ("taken-over", "Frames that other workers handed over to this one.", self.taken),
             ("handover-lost", "Frames dropped, as too many waited for their worker already.", self.lost),
+            ("neighbours-untold", "Neighbours heard of, that another worker had no room to be told of.", self.untold),
         ]
     }
 }
@@ -267,8 +295,8 @@ mod tests {
             }
             assert!(other.take().is_none() && !other.is_pending());
         }
-        assert_eq!(one.statistics().map(|(_, _, count)| count), [300, 0, 0]);
-        assert_eq!(other.statistics().map(|(_, _, count)| count), [0, 300, 0]);
+        assert_eq!(one.statistics().map(|(_, _, count)| count), [300, 0, 0, 0]);
+        assert_eq!(other.statistics().map(|(_, _, count)| count), [0, 300, 0, 0]);
     }
 
     #[test]
@@ -302,6 +330,34 @@ mod tests {
         // There is no such worker.
         give(&mut one, 2, b"abc");
         assert_eq!(one.lost(), 7);
+    }
+
+    #[test]
+    fn what_was_learned_reaches_every_other_worker_at_once() {
+        use crate::base::Mac;
+        use crate::host::neighbour::Evidence;
+        let ([mut one, mut other], [mut own, mut poll]) = two();
+        let about = |host: u8| Learned {
+            address: [10, 0, 0, host].into(),
+            mac: Mac([2, 0, 0, 0, 0, host]),
+            evidence: Evidence::Answer,
+        };
+        for _ in 0..2 {
+            (1..4).for_each(|host| one.tell(LinkId(7), about(host)));
+            assert!(!rung(&mut poll), "not before the batch has ended");
+            one.ring();
+            assert!(rung(&mut poll) && !rung(&mut own) && other.is_pending());
+            other.look();
+            let heard: Vec<_> = std::iter::from_fn(|| other.hear()).collect();
+            assert_eq!(heard, [1, 2, 3].map(|host| (LinkId(7), about(host))));
+            assert_eq!(one.hear(), None);
+        }
+        // A flood of it takes no memory.
+        (0..MOST_LEARNED + 5).for_each(|_| one.tell(LinkId(7), about(1)));
+        assert_eq!(one.statistics()[3].2, 5);
+        assert_eq!(std::iter::from_fn(|| other.hear()).count(), MOST_LEARNED);
+        other.tell(LinkId(7), about(9));
+        assert_eq!(one.hear(), Some((LinkId(7), about(9))));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use mio::Waker;
 use crate::base::LinkId;
 use crate::engine::server::Crowd;
 use crate::engine::sync::Share;
-use crate::host::neighbour::{Learned, NeighbourEvent};
+use crate::host::neighbour::NeighbourEvent;
 use crate::host::responder::Owned;
 use crate::port::af_packet::fanout::Steering;
 use crate::port::af_packet::program::Program;
@@ -42,11 +42,6 @@ pub enum Message {
     Neighbours {
         events: Arc<[NeighbourEvent]>,
         whole: bool,
-    },
-    /// Another worker heard from a neighbour.
-    Learned {
-        link: LinkId,
-        learned: Learned,
     },
     /// Open a port on a link.
     /// The answer names the fanout group that the port is in.
@@ -121,13 +116,6 @@ pub enum Way {
     Packet(PacketOptions),
     Xdp(Box<XdpOptions>),
     Tun(TunOptions),
-}
-
-/// What a worker tells control of its own accord.
-#[derive(Clone, Copy, Debug)]
-pub enum Report {
-    /// A neighbour was heard: the other workers may want to know.
-    Learned { worker: usize, link: LinkId, learned: Learned },
 }
 
 /// The sending end of a worker's queue.

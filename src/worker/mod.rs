@@ -2,7 +2,7 @@
 //!
 //! A worker owns an engine, the ports it serves, and what it knows of next hops. Control reaches
 //! it through its [`Mailbox`] alone. Several workers share two things that more than one thread writes: the queues by
-//! which strays are handed over ([`handover`]), and the number of connections of destinations that have thresholds
+//! which strays and what is learned of neighbours are handed over ([`handover`]), and the number of connections of destinations that have thresholds
 //! ([`Crowd`](crate::engine::server::Crowd)). No packet of a known connection waits for either.
 
 mod clock;
@@ -19,5 +19,5 @@ mod turn;
 mod waiting;
 
 pub use clock::Clock;
-pub use mailbox::{Mailbox, Message, Report, Told, Way};
+pub use mailbox::{Mailbox, Message, Told, Way};
 pub use turn::{EXPIRIES, LEAVING, Worker};

@@ -33,7 +33,7 @@ use super::clock::Clock;
 use super::firsts::{Deferral, Firsts};
 use super::handover::Handover;
 use super::hops::{Hop, Hops, send_frame};
-use super::mailbox::{Mailbox, Message, Report};
+use super::mailbox::{Mailbox, Message};
 use super::pace::{Pace, Turn};
 use super::sharing::Sharing;
 use super::teller::Teller;
@@ -47,6 +47,8 @@ const BATCHES: usize = 8;
 const FIRSTS: usize = BATCH / 4;
 /// Frames that other workers handed over, that are handled in one turn.
 const STRAYS: usize = BATCHES * BATCH;
+/// What other workers learned, that is taken in in one turn.
+const NEWS: usize = BATCH;
 /// Connections that may end before frames are looked at again. There are two such portions a turn at
 /// least, so that a flood of new connections never outruns the end of old ones.
 pub const EXPIRIES: usize = BATCHES * BATCH / 2;
@@ -72,7 +74,6 @@ pub struct Worker {
     owned: Arc<[Owned]>,
     poll: Poll,
     inbox: mpsc::Receiver<Message>,
-    reports: Option<mpsc::Sender<Report>>,
     clock: Clock,
     /// Links that may have frames.
     ready: Vec<LinkId>,
@@ -89,7 +90,7 @@ pub struct Worker {
     crowded: bool,
     /// How the clients are shared with other workers; nothing for a single one.
     sharing: Option<Sharing>,
-    /// Other workers handed over more frames than one turn handles.
+    /// Other workers handed over more than one turn handles.
     more_strays: bool,
     /// More connections are due to end than one turn may end.
     more_due: bool,
@@ -113,12 +114,7 @@ impl Worker {
     ///
     /// # Errors
     /// The event loop cannot be made.
-    pub fn new(
-        number: usize,
-        config: &Config,
-        clock: Clock,
-        reports: Option<mpsc::Sender<Report>>,
-    ) -> io::Result<(Worker, Mailbox)> {
+    pub fn new(number: usize, config: &Config, clock: Clock) -> io::Result<(Worker, Mailbox)> {
         let poll = Poll::new()?;
         let (mailbox, inbox) = Mailbox::new(Arc::new(Waker::new(poll.registry(), BELL)?));
         let worker = Worker {
@@ -132,7 +128,6 @@ impl Worker {
             owned: Arc::default(),
             poll,
             inbox,
-            reports,
             clock,
             ready: Vec::new(),
             registered: Vec::new(),
@@ -279,9 +274,8 @@ impl Worker {
                     }
                     if let Some(learned) = understood.learned {
                         self.hops.learn(now, link, learned);
-                        if let Some(reports) = &self.reports {
-                            // Control is gone only when everything ends.
-                            let _ = reports.send(Report::Learned { worker: self.number, link, learned });
+                        if let Some(sharing) = &mut self.sharing {
+                            sharing.handover.tell(link, learned);
                         }
                     }
                     if let Some(claim) = understood.claim {
@@ -329,6 +323,13 @@ impl Worker {
         let Some(mut sharing) = self.sharing.take() else { return };
         if sharing.handover.is_pending() || self.more_strays {
             sharing.handover.look();
+            let mut heard = 0;
+            while heard < NEWS
+                && let Some((link, learned)) = sharing.handover.hear()
+            {
+                self.hops.learn(now, link, learned);
+                heard += 1;
+            }
             let mut taken = 0;
             while taken < STRAYS
                 && let Some(mut stray) = sharing.handover.take()
@@ -350,7 +351,7 @@ impl Worker {
                     self.ports.flush();
                 }
             }
-            self.more_strays = taken == STRAYS;
+            self.more_strays = taken == STRAYS || heard == NEWS;
         }
         self.sharing = Some(sharing);
     }

@@ -73,7 +73,6 @@ impl Worker {
             Message::Network { network, served } => self.set_network(network, served),
             Message::Owned { owned, announce } => self.set_owned(owned, announce),
             Message::Neighbours { events, whole } => self.hops.kernel(now, &events, whole),
-            Message::Learned { link, learned } => self.hops.learn(now, link, learned),
             Message::Open { link, way, outcome } => {
                 // Whoever asked may have stopped waiting.
                 let _ = outcome.send(self.open(link, &way));
