@@ -11,7 +11,7 @@ use crate::host::membership::{Group, Membership};
 use crate::host::responder::{Owned, Role};
 use crate::host::virtual_mac::VirtualMac;
 use crate::port::af_packet::fanout::ClientNetwork;
-use crate::table::{Link, Network};
+use crate::table::{Link, MarkRule, Network};
 
 use super::options::Options;
 
@@ -63,12 +63,9 @@ impl Addresses {
         let is_host = |address: IpAddr| network.is_local(Family::of(&address), Address::from(address));
         let table = model.service_table();
         let by_service = table.virtual_addresses().map(|(family, address)| address.to_ip(family));
-        let by_mark = model
-            .marks()
-            .iter()
-            .flat_map(|rule| rule.matching.destinations.iter().map(move |prefix| (rule.mark, *prefix)))
-            .filter(|&(mark, prefix)| table.has_mark(prefix.family(), mark) && prefix == Prefix::host(prefix.address))
-            .map(|(_, prefix)| prefix.address);
+        let by_mark = model.marks().iter().flat_map(|rule| {
+            single_destinations(rule).filter(|address| table.has_mark(Family::of(address), rule.mark))
+        });
         let addresses: BTreeSet<IpAddr> = by_service.chain(by_mark).filter(|&address| !is_host(address)).collect();
         let gateways = self.gateways.iter().map(|&address| Owned { address, role: Role::Gateway, link: None });
         let virtual_ones = addresses.into_iter().map(|address| Owned { address, role: Role::Virtual, link: None });
@@ -94,6 +91,12 @@ impl Addresses {
             log::debug!("the group {} is not joined on interface {}: {error}", group.address, group.interface);
         }
     }
+}
+
+/// The single addresses that a mark rule names as destinations: virtual ones, where its mark has a service.
+pub fn single_destinations(rule: &MarkRule) -> impl Iterator<Item = IpAddr> {
+    let single = |prefix: &&Prefix| **prefix == Prefix::host(prefix.address);
+    rule.matching.destinations.iter().filter(single).map(|prefix| prefix.address)
 }
 
 /// Where clients' packets go: the services' addresses, and what the rules of mark services match.

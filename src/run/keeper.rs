@@ -19,8 +19,8 @@ pub struct Keeper {
     guard: Option<Guard>,
     /// Why there is no guard.
     missing: Option<GuardError>,
-    /// A failure was complained about, and there was no success since.
-    complained: bool,
+    /// Why it does not follow the configuration, and does not count as long as that lasts.
+    failing: Option<String>,
 }
 
 impl Keeper {
@@ -43,12 +43,17 @@ impl Keeper {
                  CAP_NET_ADMIN, or switch forwarding off (sysctl net.ipv4.ip_forward=0)",
             ));
         }
-        Ok(Keeper { guard, missing, complained: false })
+        Ok(Keeper { guard, missing, failing: None })
     }
 
     /// Whether addresses of the host itself can be virtual ones.
     pub fn is_guarding(&self) -> bool {
-        self.guard.is_some()
+        self.guard.is_some() && self.failing.is_none()
+    }
+
+    /// Why the guard does not follow the configuration, if it does not: it is to be tried again.
+    pub fn failure(&self) -> Option<&str> {
+        self.failing.as_deref()
     }
 
     /// Guards the served links.
@@ -64,12 +69,17 @@ impl Keeper {
     pub fn keep(&mut self, model: &Engine, owned: &[Owned]) {
         let Some(guard) = &mut self.guard else { return };
         match guard.update(wanted(model, owned)) {
-            Ok(()) => self.complained = false,
-            Err(error) => {
-                if !self.complained {
-                    log::error!("the guard does not follow the configuration: {error}");
+            Ok(()) => {
+                if self.failing.take().is_some() {
+                    log::info!("the guard follows the configuration again");
                 }
-                self.complained = true;
+            }
+            Err(error) => {
+                let failure = format!("the guard does not follow the configuration: {error}");
+                if self.failing.is_none() {
+                    log::error!("{failure}");
+                }
+                self.failing = Some(failure);
             }
         }
     }

@@ -29,6 +29,9 @@ use super::workers::Workers;
 const TORN: &str = "persistence by network (-M) holds within each worker alone, as there were connections already when such a \
     service was added; change a service while there are none, or restart";
 
+/// Milliseconds between two attempts to have a failing guard follow.
+const GUARD_RETRY: u64 = 10_000;
+
 /// Links, addresses and the guard, as last seen and set.
 pub struct Surroundings {
     watcher: Watcher,
@@ -50,6 +53,8 @@ pub struct Surroundings {
     /// What was said at the start.
     introduction: Vec<String>,
     pub keeper: Keeper,
+    /// When a guard that fails is tried again.
+    next_guard: Tick,
 }
 
 impl Surroundings {
@@ -80,6 +85,7 @@ impl Surroundings {
             torn: false,
             introduction: Vec::new(),
             keeper,
+            next_guard: Tick::ZERO,
         })
     }
 
@@ -148,7 +154,11 @@ impl Surroundings {
         if self.ports.note_watched(somebody_watches()) {
             self.adjust_ports(workers);
         }
-        if changes.network || changes.lost || forwarding || self.ports.is_due(now) {
+        let guard = self.keeper.failure().is_some() && self.next_guard <= now;
+        if guard {
+            self.next_guard = now + GUARD_RETRY;
+        }
+        if changes.network || changes.lost || forwarding || guard || self.ports.is_due(now) {
             self.network.demand();
         }
         if !self.network.is_due() || !self.read_network(workers) {
@@ -193,10 +203,10 @@ impl Surroundings {
             let owned = self.addresses.owned.clone();
             director.fleet().tell(|| Message::Owned { owned: owned.clone(), announce: true });
         }
-        if self.take_posture(director) {
+        let guard = self.keep_guard(director);
+        if self.take_posture(director) || guard {
             changed = Some(self.publish(director.fleet()));
         }
-        self.keeper.keep(director.model(), &self.addresses.owned);
         if self.keep_local_servers(director) {
             changed = Some(self.publish(director.fleet()));
         }
@@ -208,6 +218,17 @@ impl Surroundings {
         if let Some(tun) = &mut self.tun
             && tun.lead(&self.addresses.led(), &keeper::wanted(director.model(), &[]).real_servers)
         {
+            self.describe(director);
+        }
+        changed
+    }
+
+    /// Has the guard follow the configuration; whether it counts from now on, or does no longer.
+    fn keep_guard(&mut self, director: &mut Director<Workers>) -> bool {
+        self.keeper.keep(director.model(), &self.addresses.owned);
+        let guarded = self.keeper.is_guarding();
+        let changed = std::mem::replace(&mut director.fleet().permission.guarded, guarded) != guarded;
+        if changed {
             self.describe(director);
         }
         changed
@@ -323,6 +344,7 @@ impl Surroundings {
             self.posture.describe(),
         ]
         .concat();
+        director.lines.extend(self.keeper.failure().map(str::to_owned));
         if self.torn {
             director.lines.push(TORN.to_owned());
         }

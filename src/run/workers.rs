@@ -282,8 +282,8 @@ impl Fleet for Workers {
         self.mailboxes.len()
     }
 
-    fn permit(&mut self, _model: &Engine, change: &Change) -> Result<(), Errno> {
-        self.permission.check(change)
+    fn permit(&mut self, model: &Engine, change: &Change) -> Result<(), Errno> {
+        self.permission.check(model, change)
     }
 
     fn mtu(&mut self, _model: &Engine, interface: &str) -> Option<u32> {
