@@ -23,6 +23,8 @@ use crate::worker::{Mailbox, Message, Told};
 const BELL: Token = Token(usize::MAX);
 /// Entries that may wait for one worker; what comes beyond is lost, and counted.
 const MOST_WAITING: usize = 1 << 16;
+/// Entries that a worker gets at a time: it looks at its frames in between.
+const PORTION: usize = 256;
 /// Messages of one socket that are taken before the next one's turn.
 const BATCH: usize = 64;
 
@@ -198,15 +200,84 @@ impl Ear {
 
     /// Gives every worker what was gathered for it.
     fn hand_over(&mut self) {
-        for worker in self.workers.iter_mut().filter(|worker| !worker.batch.is_empty()) {
-            let entries = std::mem::take(&mut worker.batch);
-            if worker.waiting.load(Ordering::Acquire) + entries.len() > MOST_WAITING {
-                self.counts.overrun.fetch_add(entries.len() as u64, Ordering::Relaxed);
-                continue;
-            }
-            worker.waiting.fetch_add(entries.len(), Ordering::AcqRel);
-            // A worker that has ended ends the director; nobody is left to be told.
-            let _ = worker.mailbox.send(Message::Told { entries, waiting: worker.waiting.clone() });
+        for worker in &mut self.workers {
+            let lost = worker.hand_over();
+            self.counts.overrun.fetch_add(lost as u64, Ordering::Relaxed);
         }
+    }
+}
+
+impl Worker {
+    /// Gives it what was gathered, in portions, as far as it has room; how much it has none for.
+    fn hand_over(&mut self) -> usize {
+        if self.batch.is_empty() {
+            return 0;
+        }
+        let room = MOST_WAITING.saturating_sub(self.waiting.load(Ordering::Acquire));
+        let lost = self.batch.len().saturating_sub(room);
+        self.batch.truncate(room);
+        if room == 0 {
+            return lost;
+        }
+        self.waiting.fetch_add(self.batch.len(), Ordering::AcqRel);
+        let mut gathered = std::mem::take(&mut self.batch).into_iter();
+        while gathered.len() > 0 {
+            let entries = gathered.by_ref().take(PORTION).collect();
+            // A worker that has ended ends the director; nobody is left to be told.
+            let _ = self.mailbox.put(Message::Told { entries, waiting: self.waiting.clone() });
+        }
+        let _ = self.mailbox.ring();
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Address, Family, Port, Protocol};
+    use crate::wire::sync::{Entry, Recognised};
+
+    fn told() -> Told {
+        let address = Address::v4([10, 0, 0, 1]);
+        let entry = Entry {
+            family: Family::V4,
+            protocol: Protocol::TCP,
+            flags: 0,
+            state: 1,
+            client_port: Port(1),
+            virtual_port: Port(2),
+            destination_port: Port(3),
+            mark: 0,
+            timeout: 0,
+            client: address,
+            virtual_address: address,
+            destination: address,
+            sequence: None,
+        };
+        Told::new(entry, &Recognised { engine: &[], data: &[] }, Share::Own)
+    }
+
+    #[test]
+    fn a_burst_comes_in_portions_and_only_what_has_no_room_is_lost() {
+        let poll = Poll::new().unwrap();
+        let (mailbox, inbox) = Mailbox::new(Arc::new(Waker::new(poll.registry(), BELL).unwrap()));
+        let mut worker = Worker { mailbox, waiting: Arc::default(), batch: Vec::new() };
+        let portions = || {
+            let messages = inbox.try_iter().map(|message| match message {
+                Message::Told { entries, .. } => entries.len(),
+                other => panic!("{other:?}"),
+            });
+            messages.collect::<Vec<_>>()
+        };
+        assert_eq!((worker.hand_over(), portions()), (0, vec![]));
+        worker.batch = vec![told(); 2 * PORTION + 1];
+        assert_eq!((worker.hand_over(), portions()), (0, vec![PORTION, PORTION, 1]));
+        assert_eq!(worker.waiting.load(Ordering::Acquire), 2 * PORTION + 1);
+        // More at once than may wait at all, also for a worker that has nothing to do.
+        worker.waiting.store(0, Ordering::Release);
+        worker.batch = vec![told(); MOST_WAITING + 7];
+        assert_eq!((worker.hand_over(), portions()), (7, vec![PORTION; MOST_WAITING / PORTION]));
+        worker.batch = vec![told(); 3];
+        assert_eq!((worker.hand_over(), portions()), (3, vec![]));
     }
 }
