@@ -75,6 +75,9 @@ pub enum Evidence {
     /// It answered us, perhaps on another's behalf: solicited advertisement without override. It
     /// confirms the address that is known, and never replaces it.
     Confirmation,
+    /// It answered us without saying where it is: solicited advertisement without a link-layer address. It confirms
+    /// the address that is known, whatever the frame came from, and tells nothing where none is known.
+    Presence,
     /// It asked for an address of ours, so it will want an answer.
     Request,
     /// It told everyone, or someone else: noted where the neighbour is known already.
@@ -244,6 +247,8 @@ impl Neighbours {
             None | Some(State::Permanent { .. }) => return,
             Some(state) => match (evidence, state.mac()) {
                 (Evidence::Confirmation, Some(known)) if known != mac => return,
+                (Evidence::Presence, Some(known)) => State::Reachable { mac: known, since: now },
+                (Evidence::Presence, None) => return,
                 (Evidence::Answer | Evidence::Confirmation, _) => State::Reachable { mac, since: now },
                 // It tells nothing new, and nothing about whether it hears us.
                 (Evidence::Request | Evidence::Announcement, Some(known)) if known == mac => return,

@@ -6,8 +6,8 @@
 //! about their senders is handed on for the workers' neighbour tables, and another machine that
 //! claims an owned address (RFC 5227 section 2.4) is reported.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
 use crate::base::{Address, Family, LinkId, Mac};
 use crate::table::Network;
@@ -15,7 +15,7 @@ use crate::table::network::LinkLayer;
 use crate::wire::{EtherType, Frame, LinkHeader};
 
 use super::arp::{Arp, Operation};
-use super::discovery::{DISCOVERY_FRAME_LENGTH, Discovery, Kind, group_mac, solicited_node};
+use super::discovery::{DISCOVERY_FRAME_LENGTH, Discovery, Kind};
 use super::malformed::Malformed;
 use super::neighbour::{Evidence, Learned};
 
@@ -151,14 +151,6 @@ impl Responder {
         }
     }
 
-    /// The addresses to announce on `link` at a start or take-over.
-    pub fn announced(&self, link: LinkId) -> Vec<IpAddr> {
-        let mut addresses: Vec<IpAddr> = self.owned.iter().map(|entry| entry.address).collect();
-        addresses.dedup();
-        addresses.retain(|&address| self.owned_on(link, address).is_some());
-        addresses
-    }
-
     /// Writes the gratuitous ARP or unsolicited advertisement for an owned address, and returns
     /// its length; `None` where `link` does not answer for it or `out` is too short.
     pub fn announce(&self, link: LinkId, address: IpAddr, out: &mut [u8]) -> Option<usize> {
@@ -170,22 +162,6 @@ impl Responder {
                 Discovery::announcement(mac, v6, owned.role == Role::Gateway).write(mac, Mac::default(), out)
             }
         }
-    }
-
-    /// The groups to be joined on `link`, so that questions for owned IPv6 addresses arrive.
-    pub fn groups(&self, link: LinkId) -> BTreeSet<Ipv6Addr> {
-        let addresses = self.announced(link).into_iter();
-        addresses
-            .filter_map(|address| match address {
-                IpAddr::V6(v6) => Some(solicited_node(v6)),
-                IpAddr::V4(_) => None,
-            })
-            .collect()
-    }
-
-    /// The Ethernet addresses of those groups, for the interface's filter.
-    pub fn group_macs(&self, link: LinkId) -> BTreeSet<Mac> {
-        self.groups(link).into_iter().map(group_mac).collect()
     }
 
     pub fn counters(&self) -> &ResponderCounters {
@@ -262,6 +238,8 @@ impl Responder {
             }
             Kind::Advertisement(flags) => {
                 let evidence = match (flags.solicited, flags.overriding) {
+                    // It says that it is there, and nothing of where (RFC 4861 section 4.4).
+                    (solicited, _) if message.link_layer.is_none() => solicited.then_some(Evidence::Presence),
                     (true, true) => Some(Evidence::Answer),
                     (true, false) => Some(Evidence::Confirmation),
                     (false, true) => Some(Evidence::Announcement),

@@ -50,6 +50,20 @@ fn three_questions_a_second_apart_then_failed_for_a_while() {
 }
 
 #[test]
+fn who_answers_without_an_address_confirms_the_known_one() {
+    let mut table = Neighbours::new(8);
+    resolve(&mut table, 0);
+    questions(&mut table, 0);
+    // From wherever the frame came: where it is was not said.
+    table.learn(LINK, learned(B, Evidence::Presence), Tick(5));
+    assert_eq!((outcomes(&mut table), resolve(&mut table, 6)), (vec![], Resolution::Wait));
+    table.learn(LINK, learned(A, Evidence::Answer), Tick(10));
+    table.learn(LINK, learned(B, Evidence::Presence), Tick(20_000));
+    assert_eq!(resolve(&mut table, 49_000), Resolution::Known(A));
+    assert_eq!(questions(&mut table, 49_000), []);
+}
+
+#[test]
 fn an_answer_lets_the_waiting_go_and_is_believed_for_thirty_seconds() {
     let mut table = Neighbours::new(8);
     resolve(&mut table, 0);
