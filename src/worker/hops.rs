@@ -169,8 +169,13 @@ impl Hops {
     }
 
     fn send_waiting(&mut self, ports: &mut Ports, id: LinkId, address: IpAddr, mac: Mac) {
-        let Some(source) = self.network.link(id).map(|link| link.source_mac()) else { return };
-        for held in self.pending.release(id, address) {
+        let released = self.pending.release(id, address);
+        let Some(source) = self.network.link(id).map(|link| link.source_mac()) else {
+            // The link is gone, and with it whoever was asked for.
+            self.counts.unreachable += released.len() as u64;
+            return;
+        };
+        for held in released {
             let header = LinkHeader::Ethernet { destination: mac, source, kind: held.metadata.kind };
             // What cannot be sent is counted by the port.
             let _ = ports.send_copy(id, &held.bytes, held.metadata.offload, header);

@@ -77,6 +77,8 @@ pub struct Worker {
     clock: Clock,
     /// Links that may have frames.
     ready: Vec<LinkId>,
+    /// Those of them that are served in this turn.
+    serving: Vec<LinkId>,
     registered: Vec<(LinkId, RawFd)>,
     stopping: bool,
     waiting: Waiting,
@@ -130,6 +132,7 @@ impl Worker {
             inbox,
             clock,
             ready: Vec::new(),
+            serving: Vec::new(),
             registered: Vec::new(),
             stopping: false,
             waiting: Waiting::default(),
@@ -200,7 +203,10 @@ impl Worker {
         let mut now = Clock::tick(began);
         let serving = if self.listen(now, began) { self.clock.elapsed() } else { began };
         let mut served = serving;
-        for link in std::mem::take(&mut self.ready) {
+        // Those that have more are noted for the next turn meanwhile.
+        std::mem::swap(&mut self.ready, &mut self.serving);
+        for place in 0..self.serving.len() {
+            let link = self.serving[place];
             let (count, more) = self.serve(now, link);
             self.waiting.count(link, count);
             if more {
@@ -210,8 +216,11 @@ impl Worker {
             now = Clock::tick(served);
             self.engine.tick(now, EXPIRIES);
         }
-        self.take_strays(now);
-        self.make_connections(now);
+        self.serving.clear();
+        let strays = self.take_strays(now);
+        if self.make_connections(now) || strays {
+            served = self.clock.elapsed();
+        }
         self.more_due = self.engine.tick(now, EXPIRIES);
         self.send_outbox(now);
         self.teller.work(now, &mut self.engine);
@@ -305,10 +314,11 @@ impl Worker {
         }
     }
 
-    /// Has the engine make some of the connections whose first segments wait.
-    fn make_connections(&mut self, now: Tick) {
+    /// Has the engine make some of the connections whose first segments wait; whether there were any.
+    fn make_connections(&mut self, now: Tick) -> bool {
+        let any = !self.firsts.is_empty();
         for _ in 0..FIRSTS {
-            let Some(mut frame) = self.firsts.take() else { return };
+            let Some(mut frame) = self.firsts.take() else { break };
             if let Verdict::Transmit(egress) = self.engine.handle(now, &mut frame) {
                 send_copied(&mut self.hops, &mut self.ports, now, egress, &frame);
             }
@@ -316,11 +326,13 @@ impl Worker {
                 self.send_outbox(now);
             }
         }
+        any
     }
 
-    /// Handles what other workers handed over, up to a bound.
-    fn take_strays(&mut self, now: Tick) {
-        let Some(mut sharing) = self.sharing.take() else { return };
+    /// Handles what other workers handed over, up to a bound; whether there were frames.
+    fn take_strays(&mut self, now: Tick) -> bool {
+        let Some(mut sharing) = self.sharing.take() else { return false };
+        let mut any = false;
         if sharing.handover.is_pending() || self.more_strays {
             sharing.handover.look();
             let mut heard = 0;
@@ -352,8 +364,10 @@ impl Worker {
                 }
             }
             self.more_strays = taken == STRAYS || heard == NEWS;
+            any = taken > 0;
         }
         self.sharing = Some(sharing);
+        any
     }
 
     #[inline]
