@@ -4,7 +4,8 @@
 //! addresses that NATed real servers route through. The rule: never an answer for an address that
 //! is not owned, nor for one that the host's kernel answers for itself. What the same frames tell
 //! about their senders is handed on for the workers' neighbour tables, and another machine that
-//! claims an owned address (RFC 5227 section 2.4) is reported.
+//! claims an owned address (RFC 5227 section 2.4) is reported, and so is one that has our Ethernet address: a second
+//! director that answers, or a VRRP router of the same number as the virtual MAC.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -59,6 +60,17 @@ pub struct Understood {
     pub learned: Option<Learned>,
     /// Another machine says that it has an address of ours.
     pub claim: Option<Claim>,
+    /// It is from an Ethernet address that is ours, by another machine. (The port's filter lets no frame in that
+    /// leaves by the same link.)
+    pub double: Option<Mac>,
+}
+
+impl Understood {
+    /// Nothing follows from a frame of our own Ethernet address, but that somebody else has it too, or that the
+    /// network brings back what we send.
+    fn double(mac: Mac) -> Understood {
+        Understood { double: Some(mac), ..Understood::default() }
+    }
 }
 
 /// Another machine's claim to an owned address.
@@ -73,6 +85,7 @@ pub struct Claim {
 pub struct ResponderCounters {
     pub answers: u64,
     pub claims: u64,
+    pub doubles: u64,
     malformed: [u64; Malformed::ALL.len()],
 }
 
@@ -140,6 +153,7 @@ impl Responder {
             Ok(Some(understood)) => {
                 self.counters.answers += u64::from(understood.answer.is_some());
                 self.counters.claims += u64::from(understood.claim.is_some());
+                self.counters.doubles += u64::from(understood.double.is_some());
                 Heard::Understood(understood)
             }
             Err(reason) => {
@@ -170,8 +184,7 @@ impl Responder {
 
     fn arp(&self, link: LinkId, answering: Answering, to_us: bool, arp: &Arp, out: &mut [u8]) -> Understood {
         if answering.is(arp.sender_mac) {
-            // Our own frame, come back.
-            return Understood::default();
+            return Understood::double(arp.sender_mac);
         }
         let (sender, target) = (IpAddr::V4(arp.sender), IpAddr::V4(arp.target));
         let wanted = arp.operation == Operation::Request && sender != target;
@@ -191,6 +204,7 @@ impl Responder {
                 evidence,
             }),
             claim: claimed.then_some(Claim { address: sender, mac: arp.sender_mac }),
+            double: None,
         }
     }
 
@@ -204,7 +218,7 @@ impl Responder {
     ) -> Understood {
         let mac = message.link_layer.unwrap_or(from);
         if answering.is(mac) {
-            return Understood::default();
+            return Understood::double(mac);
         }
         let target = IpAddr::V6(message.target);
         let owned = self.owned_on(link, target);
@@ -234,6 +248,7 @@ impl Responder {
                     answer,
                     learned: told.then_some(Learned { address: source, mac, evidence }),
                     claim: claim.map(|address| Claim { address, mac }),
+                    double: None,
                 }
             }
             Kind::Advertisement(flags) => {
@@ -253,6 +268,7 @@ impl Responder {
                         evidence,
                     }),
                     claim: owned.map(|_| Claim { address: target, mac }),
+                    double: None,
                 }
             }
         }

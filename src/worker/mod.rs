@@ -13,6 +13,7 @@ mod hops;
 pub mod mailbox;
 mod pace;
 pub mod question;
+mod rivals;
 mod sharing;
 mod teller;
 mod turn;

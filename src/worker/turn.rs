@@ -35,6 +35,7 @@ use super::handover::Handover;
 use super::hops::{Hop, Hops, send_frame};
 use super::mailbox::{Mailbox, Message};
 use super::pace::{Pace, Turn};
+use super::rivals::Rivals;
 use super::sharing::Sharing;
 use super::teller::Teller;
 use super::waiting::{Wait, Waiting};
@@ -102,6 +103,7 @@ pub struct Worker {
     changes: Option<(Arc<[Change]>, usize)>,
     /// Addresses that are to be announced.
     announcing: VecDeque<IpAddr>,
+    rivals: Rivals,
     pace: Pace,
     /// When the last turn ended.
     ended: Duration,
@@ -147,6 +149,7 @@ impl Worker {
             more_told: false,
             changes: None,
             announcing: VecDeque::new(),
+            rivals: Rivals::default(),
             pace: Pace::new(),
             ended: Duration::ZERO,
             teller: Teller::default(),
@@ -288,7 +291,10 @@ impl Worker {
                         }
                     }
                     if let Some(claim) = understood.claim {
-                        log::warn!("{} is claimed by {}: two machines answer for it", claim.address, claim.mac);
+                        self.rivals.claimed(claim);
+                    }
+                    if let Some(mac) = understood.double {
+                        self.rivals.doubled(link, mac);
                     }
                     self.hops.work(now, &mut self.ports);
                     return;
@@ -403,12 +409,16 @@ impl Worker {
         self.engine.outbox().clear();
     }
 
-    /// Says once in a while what is being lost.
+    /// Says once in a while what is being lost, and who else has addresses of ours.
     fn complain(&mut self, now: Tick) {
         if now < self.next_complaint {
             return;
         }
         self.next_complaint = now + COMPLAINT_CHECK;
+        for line in self.rivals.tell(&self.network) {
+            log::warn!("{line}");
+            self.next_complaint = now + COMPLAINT_INTERVAL;
+        }
         let at_ports = |reason: PortDrop| -> u64 {
             let ports = self.network.links().iter().filter_map(|link| self.ports.counters(link.id));
             ports.map(|counters| counters.dropped(reason)).sum()

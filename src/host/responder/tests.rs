@@ -117,9 +117,9 @@ fn replies_teach_and_claims_are_reported() {
     let claim = hear_arp(LINK, Arp::announcement(PEER, v4("10.0.0.100")), Mac::BROADCAST).0;
     let expected = Some(Claim { address: ip("10.0.0.100"), mac: PEER });
     assert_eq!(claim, Understood { claim: expected, ..Understood::default() });
-    // Our own announcement, come back by the switch.
+    // Somebody else has our Ethernet address, or the switch brings our announcement back.
     let echo = hear_arp(LINK, Arp::announcement(VIRTUAL, v4("10.0.0.100")), Mac::BROADCAST).0;
-    assert_eq!(echo, Understood::default());
+    assert_eq!(echo, Understood::double(VIRTUAL));
 }
 
 fn hear_discovery(link: LinkId, message: Discovery) -> (Understood, Option<(Mac, Discovery)>) {
@@ -198,6 +198,10 @@ fn advertisements_teach_by_their_flags() {
         let learned = hear_discovery(LINK, message).0.learned;
         assert_eq!(learned.map(|learned| learned.evidence), evidence);
     }
+    assert_eq!(
+        hear_discovery(LINK, Discovery::announcement(VIRTUAL, v6("fd01::100"), false)).0,
+        Understood::double(VIRTUAL)
+    );
     let claim = hear_discovery(LINK, Discovery::announcement(PEER, v6("fd01::100"), false)).0;
     assert_eq!(claim.claim, Some(Claim { address: ip("fd01::100"), mac: PEER }));
     assert_eq!(claim.learned, None);

@@ -131,6 +131,12 @@ impl Worker {
                 "Frames in which another machine claims an address of ours.",
                 heard.claims,
             ));
+            counts.others.push((
+                "neighbour",
+                "doubles".into(),
+                "Frames from another machine with an Ethernet address of ours.",
+                heard.doubles,
+            ));
             for link in self.network.links() {
                 let Some(port) = self.ports.counters(link.id) else { continue };
                 let mut note = |name: &str, meaning: &'static str, count: u64| {
