@@ -52,4 +52,5 @@ scenarios! {
     n43_tunnels_whole "43-tunnels-whole"
     n44_strays "44-strays"
     n45_outlived "45-outlived"
+    n46_address_changed "46-address-changed"
 }

@@ -5,6 +5,7 @@
 //! which strays and what is learned of neighbours are handed over ([`handover`]), and the number of connections of destinations that have thresholds
 //! ([`Crowd`](crate::engine::server::Crowd)). No packet of a known connection waits for either.
 
+mod announcing;
 mod clock;
 mod copied;
 mod firsts;

@@ -13,9 +13,7 @@
 mod messages;
 mod rest;
 
-use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -29,6 +27,7 @@ use crate::port::{Held, PortDrop, PortEvent, Ports, packet_offload};
 use crate::table::{Change, Network};
 use crate::wire::{EtherType, Frame, LinkHeader, ip};
 
+use super::announcing::Announcing;
 use super::clock::Clock;
 use super::firsts::{Deferral, Firsts};
 use super::handover::Handover;
@@ -101,8 +100,8 @@ pub struct Worker {
     more_told: bool,
     /// Changes that are being made, and how many of them are.
     changes: Option<(Arc<[Change]>, usize)>,
-    /// Addresses that are to be announced.
-    announcing: VecDeque<IpAddr>,
+    /// Addresses that are to be announced; the first worker's are, for all.
+    announcing: Announcing,
     rivals: Rivals,
     pace: Pace,
     /// When the last turn ended.
@@ -148,7 +147,7 @@ impl Worker {
             more_due: false,
             more_told: false,
             changes: None,
-            announcing: VecDeque::new(),
+            announcing: Announcing::default(),
             rivals: Rivals::default(),
             pace: Pace::new(),
             ended: Duration::ZERO,

@@ -28,8 +28,7 @@ impl Worker {
     /// Takes messages, in order, until there are no more or the time for it is over; whether there was
     /// anything to do.
     pub(super) fn listen(&mut self, now: Tick, began: Duration) -> bool {
-        let mut busy = !self.announcing.is_empty();
-        self.announce();
+        let mut busy = self.announce(now);
         loop {
             // Changes are finished before the next message is looked at, and each before the next.
             if !self.engine.continue_change(now, &mut Budget(LEAVING)) && !self.change(now) {
@@ -154,11 +153,16 @@ impl Worker {
     }
 
     fn set_network(&mut self, network: Arc<Network>, served: Arc<[LinkId]>) {
+        let mut moved = Vec::new();
         for link in self.network.links() {
-            if network.link(link.id).is_none_or(|now| now.mac != link.mac) {
+            let now = network.link(link.id);
+            if now.is_none_or(|now| now.mac != link.mac) {
                 self.hops.forget_link(link.id);
             }
+            // Neighbours know what is owned by the address that the link had.
+            moved.extend(now.filter(|now| now.source_mac() != link.source_mac()).map(|now| now.id));
         }
+        moved.into_iter().for_each(|link| self.announce_on(link));
         self.engine.set_network(network.clone());
         self.hops.set_network(network.clone());
         self.network = network;
@@ -168,28 +172,47 @@ impl Worker {
 
     fn set_owned(&mut self, owned: Arc<[Owned]>, announce: bool) {
         self.hops.set_owned(&owned);
-        if announce {
+        if announce && self.announces() {
             // Those that were owned before were announced then, or still are to be.
             let known = |entry: &Owned| self.owned.binary_search_by_key(&entry.address, |known| known.address).is_ok();
-            self.announcing.extend(owned.iter().filter(|entry| !known(entry)).map(|entry| entry.address));
+            owned.iter().filter(|entry| !known(entry)).for_each(|entry| self.announcing.add(entry.address, None));
         }
         self.owned = owned;
         self.responder.set(&self.owned, &self.network, &self.served);
     }
 
-    /// Announces some of the addresses that are to be.
-    fn announce(&mut self) {
-        for _ in 0..ANNOUNCEMENTS {
-            let Some(address) = self.announcing.pop_front() else { return };
+    /// Whether it is this worker that tells neighbours unasked: all of them have ports on every link.
+    fn announces(&self) -> bool {
+        self.number == 0
+    }
+
+    /// Has what is owned announced on a link, to whose neighbours it is news.
+    fn announce_on(&mut self, link: LinkId) {
+        if self.announces() {
+            self.owned.iter().for_each(|entry| self.announcing.add(entry.address, Some(link)));
+        }
+    }
+
+    /// Announces some of the addresses that are to be; whether there were any.
+    fn announce(&mut self, now: Tick) -> bool {
+        for number in 0..ANNOUNCEMENTS {
+            let Some(next) = self.announcing.next(now) else { return number > 0 };
             let mut links: Vec<LinkId> = self.registered.iter().map(|&(link, _)| link).collect();
             links.dedup();
+            links.retain(|&link| next.link.is_none_or(|only| only == link));
+            let mut sent = false;
             for link in links {
                 let mut bytes = [0; ANSWER_LENGTH];
-                if let Some(length) = self.responder.announce(link, address, &mut bytes) {
+                if let Some(length) = self.responder.announce(link, next.address, &mut bytes) {
                     send_frame(&mut self.ports, link, &bytes[..length]);
+                    sent = true;
                 }
             }
+            if sent {
+                self.announcing.sent(now, next);
+            }
         }
+        true
     }
 
     fn open(&mut self, link: LinkId, way: &Way) -> Result<Option<GroupNumbers>, PortError> {
@@ -211,6 +234,7 @@ impl Worker {
         }
         // Frames may have come between opening and registering.
         self.mark_ready(link);
+        self.announce_on(link);
         Ok(group)
     }
 

@@ -129,12 +129,12 @@ impl Worker {
 
     /// How long the loop may sleep.
     pub(super) fn sleep(&self) -> Duration {
-        if !self.is_idle() || !self.announcing.is_empty() {
+        if !self.is_idle() || self.announcing.is_urgent() {
             return Duration::ZERO;
         }
         let now = Clock::tick(self.ended);
         let longest = if self.engine.connection_table().is_empty() { IDLE_SLEEP } else { BUSY_SLEEP };
-        let deadlines = [self.hops.next_deadline(), self.engine.message_deadline()];
+        let deadlines = [self.hops.next_deadline(), self.engine.message_deadline(), self.announcing.next_deadline()];
         let deadline = deadlines.into_iter().flatten().min().map_or(longest, |deadline| deadline.since(now));
         Duration::from_millis(deadline.clamp(1, longest))
     }
