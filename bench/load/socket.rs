@@ -97,9 +97,7 @@ fn open_xdp(index: u32) -> Result<XdpSender, (XdpStep, io::Error)> {
     let start = Instant::now();
     loop {
         match XdpSender::open(index, 0, CHUNKS) {
-            Err((XdpStep::Bind, error))
-                if error.raw_os_error() == Some(libc::EBUSY) && start.elapsed() < PATIENCE =>
-            {
+            Err((XdpStep::Bind, error)) if error.raw_os_error() == Some(libc::EBUSY) && start.elapsed() < PATIENCE => {
                 thread::sleep(Duration::from_millis(1));
             }
             outcome => break outcome,

@@ -234,28 +234,6 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Address, Family, Port, Protocol};
-    use crate::wire::sync::{Entry, Recognised};
-
-    fn told() -> Told {
-        let address = Address::v4([10, 0, 0, 1]);
-        let entry = Entry {
-            family: Family::V4,
-            protocol: Protocol::TCP,
-            flags: 0,
-            state: 1,
-            client_port: Port(1),
-            virtual_port: Port(2),
-            destination_port: Port(3),
-            mark: 0,
-            timeout: 0,
-            client: address,
-            virtual_address: address,
-            destination: address,
-            sequence: None,
-        };
-        Told::new(entry, &Recognised { engine: &[], data: &[] }, Share::Own)
-    }
 
     #[test]
     fn a_burst_comes_in_portions_and_only_what_has_no_room_is_lost() {
@@ -270,14 +248,14 @@ mod tests {
             messages.collect::<Vec<_>>()
         };
         assert_eq!((worker.hand_over(), portions()), (0, vec![]));
-        worker.batch = vec![told(); 2 * PORTION + 1];
+        worker.batch = vec![Told::of_some_connection(); 2 * PORTION + 1];
         assert_eq!((worker.hand_over(), portions()), (0, vec![PORTION, PORTION, 1]));
         assert_eq!(worker.waiting.load(Ordering::Acquire), 2 * PORTION + 1);
         // More at once than may wait at all, also for a worker that has nothing to do.
         worker.waiting.store(0, Ordering::Release);
-        worker.batch = vec![told(); MOST_WAITING + 7];
+        worker.batch = vec![Told::of_some_connection(); MOST_WAITING + 7];
         assert_eq!((worker.hand_over(), portions()), (7, vec![PORTION; MOST_WAITING / PORTION]));
-        worker.batch = vec![told(); 3];
+        worker.batch = vec![Told::of_some_connection(); 3];
         assert_eq!((worker.hand_over(), portions()), (3, vec![]));
     }
 }

@@ -108,6 +108,29 @@ impl Told {
     pub fn recognised(&self) -> Recognised<'_> {
         Recognised { engine: &self.engine, data: &self.data }
     }
+
+    /// One for tests of how they are handed over.
+    #[cfg(test)]
+    pub fn of_some_connection() -> Told {
+        use crate::base::{Address, Family, Port, Protocol};
+        let address = Address::v4([10, 0, 0, 1]);
+        let entry = Entry {
+            family: Family::V4,
+            protocol: Protocol::TCP,
+            flags: 0,
+            state: 1,
+            client_port: Port(1),
+            virtual_port: Port(2),
+            destination_port: Port(3),
+            mark: 0,
+            timeout: 0,
+            client: address,
+            virtual_address: address,
+            destination: address,
+            sequence: None,
+        };
+        Told::new(entry, &Recognised { engine: &[], data: &[] }, Share::Own)
+    }
 }
 
 /// What a port is opened on.

@@ -209,9 +209,13 @@ impl ConnectionTable {
         let found = self.find_reply_in(self.chain_of(protocol, client.0, client.1), family, protocol, source, client);
         let (id, _) = match found {
             // One whose client's port is not known yet, as announcements have it.
-            None if client.1.is_any() && self.without_client_port > 0 => {
-                self.find_reply_in(Chain(self.bucket_apart(protocol, client.0) as u32), family, protocol, source, client)?
-            }
+            None if client.1.is_any() && self.without_client_port > 0 => self.find_reply_in(
+                Chain(self.bucket_apart(protocol, client.0) as u32),
+                family,
+                protocol,
+                source,
+                client,
+            )?,
             found => found?,
         };
         Some(id)
