@@ -207,7 +207,7 @@ impl Engine {
             let service = connection
                 .destination
                 .and_then(|id| self.services.destinations.get(id))
-                .and_then(|destination| self.services.get(destination.service));
+                .and_then(|destination| self.services.of(destination));
             if service.is_some_and(|service| service.flags.has(ServiceFlags::ONE_PACKET)) {
                 return Some(Go::ByAge);
             }

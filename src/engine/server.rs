@@ -83,6 +83,8 @@ pub struct Destination {
     pub port: Port,
     /// The service it belongs to (or belonged to, while in the trash).
     pub service: ServiceId,
+    /// Which of all that were ever made that is: a deleted service's id is used again.
+    pub service_number: u64,
     pub method: ForwardingMethod,
     pub tunnel: Tunnel,
     /// 0 to 2147483647.

@@ -17,7 +17,7 @@ use super::conn::Budget;
 use super::former::{Former, FormerKey};
 use super::masqueraded::{Helped, Masqueraded};
 use super::sched::{Pool, Scheduler};
-use super::server::{Crowd, Destinations, ServerList, Tally, Told};
+use super::server::{Crowd, Destination, Destinations, ServerList, Tally, Told};
 use super::tunnel_ends::TunnelEnds;
 use change::Leaving;
 use trash::Trash;
@@ -52,6 +52,8 @@ pub struct Service {
     by_key: Map<DestinationKey, DestinationId>,
     pub tally: Tally,
     told: Told,
+    /// See [`Destination::service_number`].
+    number: u64,
 }
 
 impl Service {
@@ -104,6 +106,8 @@ pub struct Services {
     ftp_services: usize,
     /// Services with a persistence engine.
     engine_services: usize,
+    /// How many services were ever made.
+    made: u64,
     /// Everything counted since the start.
     pub total: Tally,
     told: Told,
@@ -134,6 +138,11 @@ impl Services {
     #[inline]
     pub fn get_mut(&mut self, id: ServiceId) -> Option<&mut Service> {
         self.slots.get_mut(id.index())?.as_mut()
+    }
+
+    /// The service that a destination belongs to, or did before it was deleted, as long as it exists.
+    pub fn of(&self, destination: &Destination) -> Option<&Service> {
+        self.get(destination.service).filter(|service| service.number == destination.service_number)
     }
 
     /// The services in the order of their creation.

@@ -481,6 +481,7 @@ fn blank(key: DestinationKey) -> Destination {
         address: Address::from(key.address),
         port: key.port,
         service: ServiceId(0),
+        service_number: 0,
         method: ForwardingMethod::Masquerading,
         tunnel: Tunnel::default(),
         weight: 0,

@@ -41,6 +41,7 @@ impl Fixture {
             address: Address::v4(octets),
             port: Port(80),
             service: ServiceId(0),
+            service_number: 0,
             method: ForwardingMethod::Masquerading,
             tunnel: Tunnel::default(),
             weight,

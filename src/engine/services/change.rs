@@ -8,7 +8,6 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::engine::conn::Budget;
-use crate::engine::server::Destination;
 use crate::table::{DestinationConfig, Errno, Network, SchedulerKind};
 
 /// What a deletion of many has still to do.
@@ -56,9 +55,11 @@ impl Services {
             by_key: Map::default(),
             tally: Tally::default(),
             told: Told::default(),
+            number: self.made,
             key,
             config,
         };
+        self.made += 1;
         service.config.flags = service.flags;
         self.engine_services += usize::from(engine.is_some());
         bind(&mut service, &mut self.destinations);
@@ -144,9 +145,6 @@ impl Services {
                     break;
                 };
                 self.discard(now, &key, destination);
-                if let Some(destination) = self.destinations.get_mut(destination) {
-                    destination.service = NO_SERVICE;
-                }
             }
             if !self.leaving.all {
                 return false;
@@ -225,9 +223,10 @@ impl Services {
                 let Some(destination) = self.destinations.get_mut(trashed) else {
                     return Err(Errno::EINVAL);
                 };
-                if destination.service != id {
+                if destination.service_number != service.number {
+                    // What is counted begins anew.
                     destination.told.tell(&destination.tally);
-                    destination.service = id;
+                    (destination.service, destination.service_number) = (id, service.number);
                 }
                 configure(destination, &config, Taken::Added);
                 destination.available = true;
@@ -243,6 +242,7 @@ impl Services {
                     address: key.address.into(),
                     port: key.port,
                     service: id,
+                    service_number: service.number,
                     method: config.method,
                     tunnel: config.tunnel,
                     weight: 0,
@@ -343,9 +343,6 @@ impl Services {
         self.seed
     }
 }
-
-/// The service of destinations whose service was deleted.
-const NO_SERVICE: ServiceId = ServiceId(u32::MAX);
 
 fn bind(service: &mut Service, destinations: &mut Destinations) {
     if let Some(scheduler) = &mut service.scheduler {

@@ -31,6 +31,7 @@ impl Services {
                 assert!(placed.insert(destination), "{key:?} is in one place only");
                 let known = self.destinations.get(destination).expect("a destination that is listed exists");
                 assert!(known.available && known.key == *key && known.service == id, "{key:?} is its service's own");
+                assert_eq!(known.service_number, service.number, "{key:?} is its service's own");
                 assert!(service.servers.position(destination).is_some(), "{key:?} is in the list");
                 if known.method == ForwardingMethod::Masquerading {
                     masqueraded.add(&service.key, key, helped(&self.helped_ports, &service.key));

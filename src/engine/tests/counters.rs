@@ -150,6 +150,30 @@ impl Step {
     }
 }
 
+#[test]
+fn what_a_deleted_service_counted_is_not_told_of_the_next_one_in_its_place() {
+    for service_too in [false, true] {
+        let mut world = World::new();
+        let web = key(0);
+        world.serve(web, (SERVERS[0], 80), ForwardingMethod::Masquerading);
+        world.request(&a_packet(0, 1, 0, None).bytes());
+        world.apply(Change::DeleteDestination { service: web, key: server_key(SERVERS[0], 80) });
+        if service_too {
+            world.apply(Change::DeleteService { key: web });
+            world.apply(Change::AddService { key: web, config: config(0) });
+        }
+        world.add_server(web, (SERVERS[0], 80), ForwardingMethod::Masquerading);
+        world.engine.check_invariants();
+        // A server that comes back to the same service goes on counting where it was.
+        let told: Vec<u64> =
+            world.engine.news(0..10).destinations.iter().map(|(_, _, tally)| tally.in_packets).collect();
+        assert_eq!(told, if service_too { vec![] } else { vec![1] });
+        world.request(&a_packet(0, 1, 1, None).bytes());
+        let news = world.engine.news(0..10);
+        assert_eq!(news.destinations.iter().map(|(_, _, tally)| tally.in_packets).collect::<Vec<_>>(), [1]);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
