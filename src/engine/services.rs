@@ -54,6 +54,8 @@ pub struct Service {
     told: Told,
     /// See [`Destination::service_number`].
     number: u64,
+    /// Some of its destinations count, or did, their connections together with other engines.
+    crowded: bool,
 }
 
 impl Service {
@@ -113,8 +115,6 @@ pub struct Services {
     told: Told,
     seed: u64,
     order_key: u8,
-    /// Some destinations count their connections together with other engines.
-    crowded: bool,
 }
 
 impl Services {
@@ -397,10 +397,11 @@ impl Services {
 
     /// Has a destination's connections counted together with those that other engines have with it.
     pub fn join_crowd(&mut self, service: &ServiceKey, key: &DestinationKey, crowd: Arc<Crowd>) {
-        let id = self.by_key(service).and_then(|id| self.destination(id, key));
-        if let Some(destination) = id.and_then(|id| self.destinations.get_mut(id)) {
+        let Some(id) = self.by_key(service) else { return };
+        let Some(service) = self.slots.get_mut(id.index()).and_then(Option::as_mut) else { return };
+        if let Some(destination) = service.by_key.get(key).and_then(|&id| self.destinations.get_mut(id)) {
             destination.join(crowd);
-            self.crowded = true;
+            service.crowded = true;
         }
     }
 
@@ -414,7 +415,7 @@ impl Services {
     ) -> Option<DestinationId> {
         let service = self.slots.get_mut(service.index())?.as_mut()?;
         let flags = service.flags;
-        if self.crowded {
+        if service.crowded {
             for &id in service.by_key.values() {
                 // Whoever is looked at more closely is reckoned anew.
                 if self.destinations.get(id).is_some_and(|destination| destination.crowd.is_some())

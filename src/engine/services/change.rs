@@ -56,6 +56,7 @@ impl Services {
             tally: Tally::default(),
             told: Told::default(),
             number: self.made,
+            crowded: false,
             key,
             config,
         };
@@ -228,6 +229,7 @@ impl Services {
                     destination.told.tell(&destination.tally);
                     (destination.service, destination.service_number) = (id, service.number);
                 }
+                service.crowded |= destination.crowd.is_some();
                 configure(destination, &config, Taken::Added);
                 destination.available = true;
                 trashed

@@ -32,6 +32,7 @@ impl Services {
                 let known = self.destinations.get(destination).expect("a destination that is listed exists");
                 assert!(known.available && known.key == *key && known.service == id, "{key:?} is its service's own");
                 assert_eq!(known.service_number, service.number, "{key:?} is its service's own");
+                assert!(service.crowded || known.crowd.is_none(), "{key:?} of a crowd makes its service look around");
                 assert!(service.servers.position(destination).is_some(), "{key:?} is in the list");
                 if known.method == ForwardingMethod::Masquerading {
                     masqueraded.add(&service.key, key, helped(&self.helped_ports, &service.key));

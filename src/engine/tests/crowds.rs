@@ -7,7 +7,7 @@ use crate::engine::server::Crowd;
 use crate::table::{Change, DestinationConfig, DestinationKey, ForwardingMethod, ServiceKey};
 
 use super::packet::{Packet, Upper};
-use super::world::{ETH1, World, address, destination_config, server_key, service};
+use super::world::{ETH1, World, address, destination_config, server_key, service, service_config};
 
 const UPPER: u32 = 4;
 const LOWER: u32 = 2;
@@ -91,6 +91,22 @@ fn connections_from_before_count_too() {
     one.pass(600_000);
     other.pass(600_000);
     assert!((11..15).all(|port| serves(one, port)) && !serves(other, 15));
+}
+
+#[test]
+fn one_that_comes_back_to_a_new_service_hears_of_the_others_too() {
+    let mut worlds = engines(2);
+    join(&mut worlds, &Arc::default());
+    for world in &mut worlds {
+        world.apply(Change::DeleteService { key: the_service() });
+        world.apply(Change::AddService { key: the_service(), config: service_config(&the_service()) });
+        let add = Change::AddDestination { service: the_service(), key: the_server(), config: config() };
+        world.apply(add);
+        world.engine.check_invariants();
+    }
+    let [one, other] = &mut worlds[..] else { unreachable!() };
+    assert!((1..=4).all(|port| serves(one, port)));
+    assert!(!serves(other, 1), "it has not joined again, and knows nevertheless");
 }
 
 #[test]
