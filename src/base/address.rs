@@ -189,7 +189,8 @@ impl Port {
     pub const ANY: Port = Port(0);
     pub const FTP: Port = Port(21);
     pub const FTP_DATA: Port = Port(20);
-    /// The lowest that any program may have: data connections of passive FTP go there.
+    /// The lowest that any program may have, unless `ip_unprivileged_port_start` was set, which is not
+    /// asked: data connections of passive FTP go there.
     pub const FIRST_UNPRIVILEGED: Port = Port(1024);
 
     pub fn is_any(self) -> bool {
