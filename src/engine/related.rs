@@ -73,8 +73,8 @@ fn may_be_rewritten(frame: &Frame, seen: &Seen) -> bool {
 }
 
 impl Engine {
-    /// An ICMP message to a virtual address: an error about what a client was sent, or something
-    /// for the host's stack.
+    /// An ICMP message to a virtual address or one of this host's own: an error about what a client
+    /// was sent, or something for the host's stack.
     pub(super) fn input_icmp(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
         if !self.services.serves(seen.parts.family) {
             self.note_path_of_udp(now, frame, seen);
