@@ -66,14 +66,16 @@ impl Permission {
 
     /// Whether the guard holds the mark rules that there are after `change`.
     fn hold_marks(&self, model: &Engine, change: &Change) -> Result<(), GuardError> {
+        let is_about_marks =
+            matches!(change, Change::AddMark { .. } | Change::AddService { key: ServiceKey::Mark { .. }, .. });
+        if !self.guarded || !is_about_marks {
+            return Ok(());
+        }
         let mut rules = GuardRules { marks: model.marks().to_vec(), ..GuardRules::default() };
         match change {
             Change::AddMark { rule } => rules.marks.push(rule.clone()),
-            Change::AddService { key: key @ ServiceKey::Mark { .. }, .. } => rules.add_service(key),
-            _ => return Ok(()),
-        }
-        if !self.guarded {
-            return Ok(());
+            Change::AddService { key, .. } => rules.add_service(key),
+            _ => {}
         }
         let services = model.service_table().iter().map(|service| service.key);
         services.filter(|key| matches!(key, ServiceKey::Mark { .. })).for_each(|key| rules.add_service(&key));
