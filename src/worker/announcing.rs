@@ -39,10 +39,12 @@ impl Announcing {
 
     /// What is to be announced now. Once it is, [`Announcing::sent`] is told.
     pub fn next(&mut self, now: Tick) -> Option<Announcement> {
-        self.waiting.pop_front().or_else(|| {
-            let (_, one) = self.again.pop_front_if(|(due, _)| *due <= now)?;
-            Some(one)
-        })
+        if let Some(one) = self.waiting.pop_front() {
+            return Some(one);
+        }
+        let (_, one) = *self.again.front().filter(|(due, _)| *due <= now)?;
+        self.again.pop_front();
+        Some(one)
     }
 
     /// Notes that one was sent. What is not, as the address is not owned any more, is forgotten.
