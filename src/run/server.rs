@@ -110,7 +110,8 @@ impl Server {
             self.serve();
             let now = self.clock.now();
             self.director.tick(now);
-            let unsettled = self.director.take_unsettled(now);
+            // Who is in the middle of something settles it at its end.
+            let unsettled = self.due.is_empty() && self.director.take_unsettled(now);
             if let Some(network) = self.surroundings.follow(now, self.director.fleet())? {
                 self.director.set_network(network);
                 self.settle_surroundings();

@@ -2,7 +2,8 @@
 //!
 //! A turn ends when nothing more is there, when the client does not take its answers, or when it
 //! took too long: no client can keep the control thread from the others, nor make it hold more
-//! than some megabytes.
+//! than some megabytes. Answers are held back until what they say is in force, which for a large configuration
+//! takes as long as a turn and is done once for several.
 
 use std::io::{self, Read, Write};
 
@@ -14,6 +15,8 @@ use crate::table::Errno;
 
 /// Unsent answers beyond which a client is not read from until it takes some.
 const MOST_UNSENT: usize = 64 << 20;
+/// Answers that are held back at the most.
+const MOST_HELD: usize = 1 << 16;
 /// Bytes that are taken in before the requests among them are answered.
 const MOST_UNHEARD: usize = 1 << 20;
 
@@ -47,13 +50,16 @@ pub struct Session {
     pub stream: UnixStream,
     received: Vec<u8>,
     unsent: Vec<u8>,
+    /// Bytes of the answers that may be sent, and how many answers are held back behind them.
+    settled: usize,
+    held: usize,
     /// The client has closed its end.
     ended: bool,
 }
 
 impl Session {
     pub fn new(stream: UnixStream) -> Session {
-        Session { stream, received: Vec::new(), unsent: Vec::new(), ended: false }
+        Session { stream, received: Vec::new(), unsent: Vec::new(), settled: 0, held: 0, ended: false }
     }
 
     /// Answers what the client asked so far.
@@ -69,8 +75,11 @@ impl Session {
                 all = !self.hear()?;
             }
         }
-        desk.settle();
-        self.flush()?;
+        if all || self.unsent.len() >= MOST_UNSENT || self.held >= MOST_HELD {
+            desk.settle();
+            (self.settled, self.held) = (self.unsent.len(), 0);
+            self.flush()?;
+        }
         Ok(match (all, self.unsent.is_empty()) {
             (true, true) if self.ended => Next::End,
             (true, _) => Next::Wait,
@@ -90,6 +99,7 @@ impl Session {
             let Some((request, length)) = decode::<Request>(&self.received[used..])? else { break true };
             used += length;
             encode(&desk.answer(request), &mut self.unsent)?;
+            self.held += 1;
         };
         if used > 0 {
             self.received.drain(..used);
@@ -117,14 +127,14 @@ impl Session {
         Ok(heard > 0)
     }
 
-    /// Sends what the client takes.
+    /// Sends what the client takes of the answers that are not held back.
     ///
     /// # Errors
     /// The client is gone.
     pub fn flush(&mut self) -> io::Result<()> {
         let mut sent = 0;
-        while sent < self.unsent.len() {
-            match self.stream.write(&self.unsent[sent..]) {
+        while sent < self.settled {
+            match self.stream.write(&self.unsent[sent..self.settled]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(length) => sent += length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -133,6 +143,7 @@ impl Session {
             }
         }
         self.unsent.drain(..sent);
+        self.settled -= sent;
         Ok(())
     }
 }
@@ -231,13 +242,13 @@ mod tests {
         client.shutdown(std::net::Shutdown::Write).unwrap();
         let mut desk = Fake::default();
         for (most, next) in [(10, Next::Turn), (20, Next::Turn), (30, Next::End)] {
+            assert_eq!((desk.settled, answers(&mut client)), (0, (0, false)), "nothing is said to be done");
             desk.late_after = Some(most);
             assert_eq!(session.turn(&mut desk).unwrap(), next);
             assert_eq!(desk.answered, most.min(25));
         }
-        // What is answered goes out at the end of each turn.
         drop(session);
-        assert_eq!((desk.settled, answers(&mut client)), (3, (25, true)));
+        assert_eq!((desk.settled, answers(&mut client)), (1, (25, true)));
     }
 
     #[test]
