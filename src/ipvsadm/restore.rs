@@ -8,7 +8,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 /// How much of the input is read at once: as long as it is there, thousands of lines.
-const READ_AT_ONCE: usize = 256 << 10;
+const READ_AT_ONCE: usize = 1 << 20;
 /// Longest word in bytes; a longer one is taken for several.
 const LONGEST_WORD: usize = 4096;
 /// The word that is dropped.
