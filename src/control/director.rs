@@ -83,8 +83,9 @@ pub struct Director<F> {
     maximum_connections: usize,
     /// What the machine around us is told of has changed.
     unsettled: bool,
-    /// Former destinations that no worker was asked about yet.
+    /// Former destinations that no worker was asked about yet; every one there is, if that is said.
     departed: Vec<FormerKey>,
+    all_departed: bool,
     /// Lines about how the director runs, for `ulvs status`.
     pub lines: Vec<String>,
 }
@@ -102,6 +103,7 @@ impl<F: Fleet> Director<F> {
             maximum_connections,
             unsettled: false,
             departed: Vec::new(),
+            all_departed: false,
             lines: Vec::new(),
         }
     }
@@ -141,7 +143,7 @@ impl<F: Fleet> Director<F> {
             self.rounds += 1;
             if self.rounds.is_multiple_of(ROUNDS_TO_FORGET) {
                 self.forget_destinations(now);
-                self.departed = self.model.service_table().former().iter().map(|(&key, _)| key).collect();
+                self.all_departed = true;
                 self.forget_former(now);
             }
         }
@@ -200,9 +202,7 @@ impl<F: Fleet> Director<F> {
             {
                 self.departed.push((*service, *key));
             }
-            Change::DeleteService { .. } | Change::Flush => {
-                self.departed = services.former().iter().map(|(&key, _)| key).collect();
-            }
+            Change::DeleteService { .. } | Change::Flush => self.all_departed = true,
             _ => {}
         }
         match &change {
@@ -494,7 +494,10 @@ impl<F: Fleet> Director<F> {
 
     /// Has everybody forget former destinations that no worker has connections with.
     fn forget_former(&mut self, now: Tick) {
-        let asked = std::mem::take(&mut self.departed);
+        let mut asked = std::mem::take(&mut self.departed);
+        if std::mem::take(&mut self.all_departed) {
+            asked = self.model.service_table().former().iter().map(|(&key, _)| key).collect();
+        }
         for page in asked.chunks(PAGE) {
             let question = Question::Outlived { destinations: page.into() };
             let mut outlived = vec![false; page.len()];
