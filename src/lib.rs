@@ -54,7 +54,8 @@
 //!  port/af_packet/receive      a frame from the ring, or what fits no slot (overflow; without privileges a second
 //!        │                     ring: lanes), or from port/af_xdp, port/tun
 //!        │
-//!  worker/turn                 ARP and ND: host/responder, and what was learned: worker/hops
+//!  worker/turn                 ARP and ND: host/responder; what was learned: worker/hops, and the other workers' by
+//!        │                     worker/handover; what is told unasked: worker/announcing; who else has it: rivals
 //!        │  ├ worker/waiting   woken by a frame, or looking again after a moment (turn/rest)
 //!        │  ├ worker/sharing   another worker's client: worker/handover takes it there
 //!        │  └ worker/firsts    first segments wait here while more frames come than can be handled
@@ -86,7 +87,7 @@
 //! # Control's way
 //!
 //! ```text
-//!  ipvsadm/command ─ control/socket ─► run/server ─ control/director ─ table/change ─► every
+//!  ipvsadm/command ─ control/socket ─► run/server, session ─ control/director ─ table/change ─► every
 //!  worker/mailbox, turn/messages ─► engine/apply;   listings: worker/question ─► engine/view
 //!  counters: every two seconds engine/view ─► control/estimator, which is what listings show
 //! ```

@@ -5,7 +5,7 @@
 //! where it is not. So what is read is not always what was written.
 //!
 //! The kernel's measure is its free pages, and `amemthresh` is the number below which they are
-//! short. Our memory is the connection table: a page is 32 free places, about as many bytes.
+//! short. Our memory is the connection table: a page is 32 free places, which take about as much.
 //! A table whose limit is below 32 times `amemthresh` is therefore always short.
 //!
 //! `drop_entry` looks at a thirty-second of the hash table every second, at random, and takes out

@@ -18,7 +18,8 @@
 //!
 //! The rule: all of it carries [`PROTOCOL`] and stands in one range of priorities and one table of
 //! its own; by these marks it is undone at the end, what others took away is laid again when the
-//! network changes, and what a killed director left is cleared away at the next start. (A device that is not persistent takes its routes along; rules stay, and lead nowhere.)
+//! network changes, and what a killed director left is cleared away at the next start. (A device that
+//! is not persistent takes its routes along; rules stay, and lead nowhere.)
 //!
 //! [`Side::Host`] lays the same for real servers that are this host itself, whose requests a director
 //! on Ethernet links writes to a device of its own. Their answers are routed by the same rules; of

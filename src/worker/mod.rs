@@ -2,8 +2,8 @@
 //!
 //! A worker owns an engine, the ports it serves, and what it knows of next hops. Control reaches
 //! it through its [`Mailbox`] alone. Several workers share two things that more than one thread writes: the queues by
-//! which strays and what is learned of neighbours are handed over ([`handover`]), and the number of connections of destinations that have thresholds
-//! ([`Crowd`](crate::engine::server::Crowd)). No packet of a known connection waits for either.
+//! which strays and what is learned of neighbours are handed over ([`handover`]), and the number of connections of
+//! destinations that have thresholds ([`Crowd`](crate::engine::server::Crowd)). No packet of a known connection waits for either.
 
 mod announcing;
 mod clock;

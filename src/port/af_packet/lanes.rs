@@ -14,8 +14,8 @@
 //! that this covers waits for the next look. (A wall clock that is set back while both rings hold
 //! frames of a flow may turn two of them around. So may processors that fill slots of one ring at the same moment:
 //! a slot is taken before it is stamped, and hides those after it until it is filled. Stamps cannot make up for that;
-//! where there are the privileges for it, one ring and its queue take the place of two.) As long as the long ring is empty, which is
-//! nearly always where many small frames come, none of this costs more than one look at it.
+//! where there are the privileges for it, one ring and its queue take the place of two.) As long as the long ring is
+//! empty, which is nearly always where many small frames come, none of this costs more than one look at it.
 
 use crate::port::sys::ring::{Ring, SlotHeader};
 
