@@ -188,6 +188,7 @@ impl Worker {
                 Wait::Pause(pause) if self.is_idle() => self.pause(pause),
                 // Nobody tells of frames.
                 Wait::Pause(_) => self.mark_all_ready(),
+                Wait::Linger(_) if !self.is_idle() && self.unattended => self.mark_all_ready(),
                 Wait::Linger(linger) if self.is_idle() && self.linger(linger) => {}
                 Wait::Linger(_) | Wait::Asleep => self.wait(&mut events, self.sleep())?,
             }

@@ -69,6 +69,9 @@ pub struct Waiting {
     shy: u32,
     /// How often it lingered since others last kept the core.
     calm: u32,
+    /// Whether it fell asleep in this window, and whether it did in none of the last one, which it lingered through.
+    slept: bool,
+    awake: bool,
 }
 
 impl Waiting {
@@ -95,6 +98,13 @@ impl Waiting {
         }
     }
 
+    /// Notes that it falls asleep.
+    #[inline]
+    pub fn falls_asleep(&mut self) {
+        self.slept = true;
+        self.awake = false;
+    }
+
     /// Notes that a turn ended at `now`; whether a window ended with it.
     #[inline]
     pub fn note(&mut self, now: Duration) -> bool {
@@ -111,7 +121,8 @@ impl Waiting {
         if self.lingered >= JUDGED && self.worth < self.lingered / 2 {
             self.shy = SHY;
         }
-        (self.lingered, self.worth) = (0, 0);
+        self.awake = self.busy && self.lingered >= JUDGED && !self.slept;
+        (self.lingered, self.worth, self.slept) = (0, 0, false);
         self.start = now;
         self.frames.fill(0);
         true
@@ -129,9 +140,9 @@ impl Waiting {
         }
     }
 
-    /// Whether descriptors need not be waited for.
-    pub fn is_dense(&self) -> bool {
-        self.dense
+    /// Whether descriptors need not be waited for: until it falls asleep, nobody has to wake it.
+    pub fn is_awake(&self) -> bool {
+        self.dense || self.awake
     }
 
     /// Whether there are more frames than a few.
@@ -167,7 +178,7 @@ mod tests {
         assert_eq!(run(&mut waiting, 5_000, 5, [60, 0]), Wait::Linger(LINGER));
         assert_eq!(run(&mut waiting, 10_000, 5, [130, 130]), Wait::Linger(LINGER), "both ways");
         assert_eq!(run(&mut waiting, 15_000, 2, [10, 400]), Wait::Pause(PAUSE));
-        assert!(waiting.is_dense() && waiting.is_busy());
+        assert!(waiting.is_awake() && waiting.is_busy());
         assert_eq!(run(&mut waiting, 17_000, 5, [0, 100]), Wait::Pause(PAUSE), "down to half as many it stays dense");
         assert_eq!(run(&mut waiting, 22_000, 2, [4, 0]), Wait::Linger(LINGER), "and busy");
         assert_eq!(run(&mut waiting, 24_000, 2, [2, 0]), Wait::Asleep);
@@ -199,6 +210,27 @@ mod tests {
         assert_eq!(run(&mut waiting, 69_000, 1, [40, 0]), Wait::Linger(LINGER), "a few times say nothing");
         waiting.lingered(true, CROWDED + micros(1));
         assert_eq!(waiting.wait(), Wait::Asleep, "somebody else needs the core");
+    }
+
+    #[test]
+    fn nobody_has_to_wake_who_lingered_through_a_window() {
+        let mut waiting = Waiting::default();
+        assert_eq!(run(&mut waiting, 0, 3, [40, 0]), Wait::Linger(LINGER));
+        assert!(!waiting.is_awake(), "it did not linger yet");
+        (0..JUDGED).for_each(|_| waiting.lingered(true, LINGER));
+        assert!(!waiting.is_awake(), "the window is not over");
+        run(&mut waiting, 3_000, 1, [40, 0]);
+        assert!(waiting.is_awake());
+        waiting.falls_asleep();
+        assert!(!waiting.is_awake());
+        (0..JUDGED).for_each(|_| waiting.lingered(true, LINGER));
+        run(&mut waiting, 4_000, 1, [40, 0]);
+        assert!(!waiting.is_awake(), "it slept in this one");
+        (0..JUDGED).for_each(|_| waiting.lingered(true, LINGER));
+        run(&mut waiting, 5_000, 1, [40, 0]);
+        assert!(waiting.is_awake());
+        run(&mut waiting, 6_000, 1, [1, 0]);
+        assert!(!waiting.is_awake(), "frames are few");
     }
 
     #[test]

@@ -22,6 +22,9 @@ const EXAMINATION: u64 = 250;
 impl Worker {
     /// Sleeps until something happens, and notes which links have frames.
     pub(super) fn wait(&mut self, events: &mut Events, longest: Duration) -> io::Result<()> {
+        self.waiting.falls_asleep();
+        // A frame that is there already is told of at once.
+        self.set_unattended(false);
         match self.poll.poll(events, Some(longest)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             outcome => outcome?,
@@ -79,24 +82,31 @@ impl Worker {
     /// not, a frame that arrives has nobody to wake, which its sender would pay for.
     pub(super) fn change_pace(&mut self) {
         self.ports.set_busy(self.waiting.is_busy());
-        let dense = self.waiting.is_dense();
-        if dense != self.unattended {
-            self.unattended = dense;
-            for place in 0..self.registered.len() {
-                let (link, descriptor) = self.registered[place];
-                if dense {
-                    // A descriptor that is gone needs no deregistering.
-                    let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
-                } else {
-                    self.attend(link, descriptor);
-                    self.mark_ready(link);
-                }
-            }
-        } else if dense && self.clock.now() >= self.next_examination {
+        let awake = self.waiting.is_awake();
+        if awake && self.unattended && self.clock.now() >= self.next_examination {
             // Nobody hears of errors meanwhile.
             self.next_examination = self.clock.now() + EXAMINATION;
             for place in 0..self.registered.len() {
                 self.ports.examine(self.registered[place].0);
+            }
+        }
+        self.set_unattended(awake);
+    }
+
+    /// Has descriptors waited for, or not.
+    fn set_unattended(&mut self, unattended: bool) {
+        if unattended == self.unattended {
+            return;
+        }
+        self.unattended = unattended;
+        for place in 0..self.registered.len() {
+            let (link, descriptor) = self.registered[place];
+            if unattended {
+                // A descriptor that is gone needs no deregistering.
+                let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
+            } else {
+                self.attend(link, descriptor);
+                self.mark_ready(link);
             }
         }
     }
