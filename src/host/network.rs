@@ -78,7 +78,8 @@ pub struct View {
     pub network: Network,
     /// The links to open ports on, in the order of their interface indexes.
     pub served: Vec<LinkId>,
-    /// Links that VLAN, macvlan or ipvlan links stand on: they receive frames for those too.
+    /// Links that VLAN, macvlan or ipvlan links stand on, and ports of a bridge, bond or team: they receive frames for
+    /// those too.
     pub carriers: BTreeSet<LinkId>,
     /// Names asked for that no link has at the moment.
     pub missing: Vec<String>,
@@ -248,7 +249,9 @@ fn view(topology: Topology, serving: &Serving, ids: &mut LinkIds) -> View {
     let queueless =
         interfaces.iter().filter(|each| !each.queues && served.contains(&each.index)).map(|each| ids.of(each.index));
     let queueless = queueless.collect();
-    let carriers = interfaces.iter().filter_map(|interface| interface.stands_on).map(|index| ids.of(index)).collect();
+    let below = interfaces.iter().filter_map(|interface| interface.stands_on);
+    let ports = interfaces.iter().filter(|interface| interface.is_port).map(|interface| interface.index);
+    let carriers = below.chain(ports).map(|index| ids.of(index)).collect();
     let indexes: HashMap<String, u32> = interfaces.iter().map(|each| (each.name.clone(), each.index)).collect();
     let links = interfaces
         .into_iter()

@@ -10,6 +10,7 @@
 //! ```
 
 mod addresses;
+mod barriers;
 mod keeper;
 mod listener;
 mod local_servers;

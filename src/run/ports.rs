@@ -17,6 +17,7 @@ use crate::table::Link;
 use crate::worker::{Message, Way};
 
 use super::addresses::Addresses;
+use super::barriers::Barriers;
 use super::options::Options;
 use super::tunnels::Tunnels;
 use super::workers::Workers;
@@ -48,6 +49,8 @@ pub struct LinkPorts {
     pub xdp: XdpPorts,
     /// The links by which super-frames in tunnels leave whole.
     pub tunnels: Tunnels,
+    /// The links where frames to the virtual MAC end before the kernel's stack.
+    pub barriers: Barriers,
     /// The real servers that are masqueraded, where that matters.
     masqueraded: BTreeSet<IpAddr>,
 }
@@ -63,6 +66,7 @@ impl LinkPorts {
             steering: several.map(|workers| FlowHash { workers, network: ClientNetwork::HOST, seed: seed as u32 }),
             xdp: XdpPorts::new(options),
             tunnels: Tunnels::default(),
+            barriers: Barriers::default(),
             masqueraded: BTreeSet::new(),
         }
     }
@@ -214,6 +218,12 @@ impl LinkPorts {
     /// Has the open ports carry super-frames in tunnels whole, those that were not asked yet; whether there were any.
     pub fn carry_tunnels(&mut self, workers: &Workers) -> bool {
         self.tunnels.keep(workers, self.open.iter().copied())
+    }
+
+    /// Has frames to the virtual MAC end before the kernel's stack on the open links; whether that changed anything.
+    pub fn keep_barriers(&mut self, view: &View) -> bool {
+        let links = self.open.iter().filter_map(|&id| view.network.link(id));
+        self.barriers.keep(view, links)
     }
 
     /// Where the queueing discipline holds nothing back, frames may pass by it; but whoever watches the

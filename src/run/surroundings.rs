@@ -215,6 +215,10 @@ impl Surroundings {
             self.describe(director);
         }
         self.carry_tunnels(director);
+        if self.ports.keep_barriers(&self.view) {
+            self.ports.barriers.lines(&self.view.network).iter().for_each(|line| log::debug!("{line}"));
+            self.describe(director);
+        }
         if let Some(tun) = &mut self.tun
             && tun.lead(&self.addresses.led(), &keeper::wanted(director.model(), &[]).real_servers)
         {
@@ -339,6 +343,7 @@ impl Surroundings {
             self.ports.lines(&self.view),
             self.ports.xdp.lines(&self.view),
             self.ports.tunnels.lines(&self.view.network),
+            self.ports.barriers.lines(&self.view.network),
             self.local_servers.lines(),
             self.tun.as_ref().map(TunEntry::lines).unwrap_or_default(),
             self.posture.describe(),

@@ -270,6 +270,8 @@ fn the_ports_of_a_bridge_are_left_to_the_bridge() {
     let view = read(&watcher, &Serving::default());
     let names: Vec<&str> = view.served.iter().map(|&id| view.network.link(id).unwrap().name.as_str()).collect();
     assert_eq!(names, ["br0"]);
+    let carriers: Vec<&str> = view.carriers.iter().map(|&id| view.network.link(id).unwrap().name.as_str()).collect();
+    assert_eq!(carriers, ["left"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! Loading and attaching are in `port::sys::bpf`.
 
+pub mod barrier;
 pub mod encapsulation;
 #[cfg(test)]
 pub mod interpreter;

@@ -2,6 +2,7 @@
 //!
 //! Where the machine does not permit that, a test says so on its output and is not run.
 
+mod barrier;
 mod chunks;
 mod fanout;
 mod lab;
