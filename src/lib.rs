@@ -139,6 +139,7 @@
 //! | super-frame | a frame of many segments that the sender's hardware was to cut |
 //! | virtual MAC | the Ethernet address that belongs to the director's own addresses, so that the kernel takes frames to it for another host's |
 //! | guard | the nftables table that keeps the kernel from what the director handles |
+//! | barrier | the program at a link's way in that ends frames to the virtual MAC before the kernel's stack looks at them |
 //! | shortcut | the way by which the kernel takes a real server's plain tunnels apart itself, by a program at the links |
 //! | host link | the TUN device by which packets are handed to this host's own stack, where that is their real server |
 //! | owned address | one that the director answers ARP and neighbour discovery for: VIPs the host does not have, gateways |
