@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Frames a second; without it, as fast as it goes
     #[arg(long)]
     rate: Option<f64>,
+    /// Frames handed to the kernel at once, for which whoever else wants the core waits
+    #[arg(long, default_value_t = BATCH as u32, value_parser = clap::value_parser!(u32).range(1..=BATCH as i64))]
+    batch: u32,
     /// What they leave by; without it, the first of these that can be had
     #[arg(long)]
     by: Option<Way>,
@@ -77,7 +80,7 @@ pub fn run(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
         if passed >= length || sent >= most {
             break;
         }
-        let mut room = BATCH as u64;
+        let mut room = u64::from(arguments.batch);
         if let Some(rate) = arguments.rate {
             // As many as are due by now; what is not due yet is waited for without sleeping, as a sleep is
             // longer than the time between two frames.

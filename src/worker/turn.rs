@@ -43,8 +43,8 @@ use super::waiting::{Wait, Waiting};
 const BATCH: usize = 64;
 /// Batches of one link in one turn.
 const BATCHES: usize = 8;
-/// First segments of those that wait, that are handled in one turn: some 40 µs' worth, for which every other frame waits.
-const FIRSTS: usize = BATCH / 4;
+/// First segments of those that wait, that are handled in one turn: some 20 µs' worth, for which every other frame waits.
+const FIRSTS: usize = BATCH / 8;
 /// Frames that other workers handed over, that are handled in one turn.
 const STRAYS: usize = BATCHES * BATCH;
 /// What other workers learned, that is taken in in one turn.
