@@ -32,6 +32,23 @@ pub fn prefer_huge_pages(memory: std::ops::Range<usize>) {
     }
 }
 
+/// Has the kernel put memory under these addresses now, and not when they are touched first (Linux 5.14). Takes as long
+/// as the kernel needs to clear it.
+///
+/// # Errors
+/// `EINVAL` where the kernel does not know how; `ENOMEM` where nothing is mapped, or no memory is left.
+pub fn populate(memory: std::ops::Range<usize>) -> io::Result<()> {
+    let start = memory.start / PAGE * PAGE;
+    let length = memory.end.saturating_sub(start);
+    if length == 0 {
+        return Ok(());
+    }
+    // SAFETY: this changes no contents and no mapping, whoever has the memory: it does what a first access does;
+    // addresses that are not mapped are an error.
+    let result = unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_POPULATE_WRITE) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Keeps every open descriptor but the standard three from the programs that this process starts.
 ///
 /// What it opens itself is kept from them anyway; this is about what it was started with.
@@ -61,6 +78,14 @@ pub fn set_nice(nice: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Gives the calling thread, and only it, this much more niceness than it has, which everybody may; the highest is 19.
+pub fn add_nice(more: u8) {
+    // SAFETY: nice takes no pointer, and on Linux is about the calling thread. What it says is the new niceness.
+    unsafe { libc::nice(more.into()) };
+}
+
+/// No page is smaller. Where they are larger, a range that does not begin at one is not made ready.
+const PAGE: usize = 4096;
 /// The size of a huge page; where it is another, some of the memory is left out.
 const HUGE_PAGE: usize = 2 << 20;
 
@@ -108,6 +133,30 @@ mod tests {
     use nix::fcntl::{FcntlArg, fcntl};
 
     use super::*;
+
+    #[test]
+    fn populated_memory_is_there_before_it_is_touched() {
+        let memory: Vec<u8> = Vec::with_capacity(3 * HUGE_PAGE);
+        let start = (memory.as_ptr() as usize).next_multiple_of(PAGE);
+        let resident = || {
+            let mut pages = [0u8; 16];
+            // SAFETY: the range is part of `memory`, which is mapped, and there is a byte for each of its pages.
+            let result =
+                unsafe { libc::mincore(start as *mut libc::c_void, pages.len() * PAGE, pages.as_mut_ptr().cast()) };
+            assert_eq!(result, 0, "{}", io::Error::last_os_error());
+            pages.iter().filter(|&&page| page & 1 == 1).count()
+        };
+        assert_eq!(resident(), 0);
+        match populate(start..start + 16 * PAGE) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => println!("not run: {error}"),
+            outcome => {
+                outcome.unwrap();
+                assert_eq!(resident(), 16);
+            }
+        }
+        populate(0..0).unwrap();
+        assert_eq!(populate(0..PAGE).unwrap_err().raw_os_error(), Some(libc::ENOMEM));
+    }
 
     #[test]
     fn a_program_that_is_started_gets_the_standard_descriptors_alone() {

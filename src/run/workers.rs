@@ -23,6 +23,7 @@ use crate::port::{GroupNumbers, PortDrop, PortError};
 use crate::sync::{Interface, Receiver, Sender};
 use crate::table::{Change, DaemonConfig, DaemonRole, DestinationKey, Errno, ServiceKey};
 use crate::worker::handover::Handover;
+use crate::worker::provision::{Helper, Provision};
 use crate::worker::question::{Finding, Question};
 use crate::worker::{Clock, Mailbox, Message, Way, Worker};
 
@@ -92,13 +93,19 @@ impl Workers {
         // The table's limit holds for all workers together.
         let each = plan.engine.maximum_connections.div_ceil(plan.workers);
         let several = plan.workers > 1;
+        let helper = Helper::start();
+        let helper = helper.inspect_err(|error| log::debug!("memory is not made ready: {error}")).ok();
         let mut made = Vec::new();
         for number in 0..plan.workers {
             let seed = plan.engine.seed.wrapping_add(number as u64);
             let config = Config { seed, maximum_connections: each, ..plan.engine.clone() };
             let (mut worker, mailbox) = Worker::new(number, &config, clock)?;
             worker.set_ftp_ports(&plan.ftp_ports);
-            worker.memory().into_iter().for_each(prefer_huge_pages);
+            let memory = worker.memory();
+            memory.clone().into_iter().for_each(prefer_huge_pages);
+            if let Some(helper) = &helper {
+                worker.set_provision(Provision::new(helper, memory));
+            }
             made.push(worker);
             workers.mailboxes.push(mailbox);
         }

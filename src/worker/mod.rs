@@ -13,6 +13,7 @@ pub mod handover;
 mod hops;
 pub mod mailbox;
 mod pace;
+pub mod provision;
 pub mod question;
 mod rivals;
 mod sharing;

@@ -34,6 +34,7 @@ use super::handover::Handover;
 use super::hops::{Hop, Hops, send_frame};
 use super::mailbox::{Mailbox, Message};
 use super::pace::{Pace, Turn};
+use super::provision::Provision;
 use super::rivals::Rivals;
 use super::sharing::Sharing;
 use super::teller::Teller;
@@ -103,6 +104,8 @@ pub struct Worker {
     /// Addresses that are to be announced; the first worker's are, for all.
     announcing: Announcing,
     rivals: Rivals,
+    /// Memory for connections to come.
+    provision: Provision,
     pace: Pace,
     /// When the last turn ended.
     ended: Duration,
@@ -149,6 +152,7 @@ impl Worker {
             changes: None,
             announcing: Announcing::default(),
             rivals: Rivals::default(),
+            provision: Provision::default(),
             pace: Pace::new(),
             ended: Duration::ZERO,
             teller: Teller::default(),
@@ -166,6 +170,11 @@ impl Worker {
     /// Gives it the way to the other workers; before it starts.
     pub fn set_handover(&mut self, handover: Handover) {
         self.sharing = Some(Sharing::new(handover));
+    }
+
+    /// Has memory for its connections made ready before they come; before it starts.
+    pub fn set_provision(&mut self, provision: Provision) {
+        self.provision = provision;
     }
 
     /// Where its connections are kept in memory, as addresses.
@@ -225,6 +234,7 @@ impl Worker {
             served = self.clock.elapsed();
         }
         self.more_due = self.engine.tick(now, EXPIRIES);
+        self.provision.keep_ahead(self.engine.connection_table().used());
         self.send_outbox(now);
         self.teller.work(now, &mut self.engine);
         self.hops.work(now, &mut self.ports);

@@ -101,6 +101,12 @@ impl ConnectionTable {
         ]
     }
 
+    /// How many bytes of the places for entries have ever been used; they are used from the front.
+    #[inline]
+    pub fn used(&self) -> usize {
+        self.entries.len() * size_of::<Connection>()
+    }
+
     /// The chain that packets of this client are looked for in.
     #[inline]
     pub fn chain_of(&self, protocol: Protocol, client: Address, port: Port) -> Chain {
