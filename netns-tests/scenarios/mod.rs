@@ -53,4 +53,5 @@ scenarios! {
     n44_strays "44-strays"
     n45_outlived "45-outlived"
     n46_address_changed "46-address-changed"
+    n47_barrier "47-barrier"
 }
