@@ -34,7 +34,7 @@
 //!   calls give the same results, which is what makes a recorded kernel replay byte for byte. (Several workers' engines share the
 //!   counts of destinations with thresholds; a single engine shares nothing.)
 //! - [`wire`] ◄ [`port`]: where frames come from and go to. [`engine`], [`port`] and the pure
-//!   machines of [`host`] (neighbours, responder), and how it has memory made ready, ◄ [`worker`].
+//!   machines of [`host`] (neighbours, responder) ◄ [`worker`].
 //! - [`table`] ◄ [`sync`] ◄ [`worker`], [`run`]: the multicast sockets by which directors tell each
 //!   other of connections. What is said is [`engine::sync`]'s, and how it is spelled [`wire::sync`]'s.
 //! - [`table`] and [`worker::question`] ◄ [`control`] ◄ the front ends. Control also holds an
@@ -58,7 +58,7 @@
 //!        │                     worker/handover; what is told unasked: worker/announcing; who else has it: rivals
 //!        │  ├ worker/waiting   woken by a frame, or looking again after a moment (turn/rest)
 //!        │  ├ worker/sharing   another worker's client: worker/handover takes it there
-//!        │  ├ worker/provision memory for connections to come is made ready, by a thread that handles no frames
+//!        │  ├ worker/provision memory for connections to come is made ready (by run/memory, another thread)
 //!        │  └ worker/firsts    first segments wait here while more frames come than can be handled
 //!        │
 //!        ├── engine/known      nearly every packet: of a known connection, and nothing unusual about

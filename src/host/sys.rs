@@ -136,8 +136,13 @@ mod tests {
 
     #[test]
     fn populated_memory_is_there_before_it_is_touched() {
-        let memory: Vec<u8> = Vec::with_capacity(3 * HUGE_PAGE);
-        let start = (memory.as_ptr() as usize).next_multiple_of(PAGE);
+        // SAFETY: new memory, of no file, where the kernel finds room; it stays mapped until the process ends.
+        let memory = unsafe {
+            let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+            libc::mmap(std::ptr::null_mut(), 16 * PAGE, access, kind, -1, 0)
+        };
+        assert_ne!(memory, libc::MAP_FAILED);
+        let start = memory as usize;
         let resident = || {
             let mut pages = [0u8; 16];
             // SAFETY: the range is part of `memory`, which is mapped, and there is a byte for each of its pages.

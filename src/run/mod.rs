@@ -14,6 +14,7 @@ mod barriers;
 mod keeper;
 mod listener;
 mod local_servers;
+mod memory;
 mod options;
 mod permit;
 mod ports;

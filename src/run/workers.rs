@@ -23,11 +23,12 @@ use crate::port::{GroupNumbers, PortDrop, PortError};
 use crate::sync::{Interface, Receiver, Sender};
 use crate::table::{Change, DaemonConfig, DaemonRole, DestinationKey, Errno, ServiceKey};
 use crate::worker::handover::Handover;
-use crate::worker::provision::{Helper, Provision};
+use crate::worker::provision::Provision;
 use crate::worker::question::{Finding, Question};
 use crate::worker::{Clock, Mailbox, Message, Way, Worker};
 
 use super::listener::{Listener, ListenerCounts};
+use super::memory;
 use super::permit::Permission;
 
 /// Changes that are handed over together, where so many come at once.
@@ -93,7 +94,7 @@ impl Workers {
         // The table's limit holds for all workers together.
         let each = plan.engine.maximum_connections.div_ceil(plan.workers);
         let several = plan.workers > 1;
-        let helper = Helper::start();
+        let helper = memory::start();
         let helper = helper.inspect_err(|error| log::debug!("memory is not made ready: {error}")).ok();
         let mut made = Vec::new();
         for number in 0..plan.workers {
@@ -104,7 +105,7 @@ impl Workers {
             let memory = worker.memory();
             memory.clone().into_iter().for_each(prefer_huge_pages);
             if let Some(helper) = &helper {
-                worker.set_provision(Provision::new(helper, memory));
+                worker.set_provision(Provision::new(helper.clone(), memory));
             }
             made.push(worker);
             workers.mailboxes.push(mailbox);

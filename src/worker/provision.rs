@@ -12,12 +12,8 @@
 //! Where that one does not come to it in time, or the kernel does not know how (before Linux 5.14), the worker meets
 //! the pages as it would without it.
 
-use std::io;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
-
-use crate::host::{add_nice, populate};
+use std::sync::mpsc::SyncSender;
 
 /// Bytes that are asked for at once: a huge page.
 const STEP: usize = 2 << 20;
@@ -25,34 +21,11 @@ const STEP: usize = 2 << 20;
 const AHEAD: usize = 2 * STEP;
 /// Of the index, bytes that are made ready at the start; all of it is touched soon, in no order.
 const MOST_INDEX: usize = 8 * STEP;
-/// Ranges that wait for the helper.
-const WAITING: usize = 64;
+/// Ranges of addresses that may wait for whoever makes memory ready.
+pub const WAITING: usize = 64;
 
-/// The thread that touches memory for the workers; it ends with the last [`Provision`].
-#[derive(Clone, Debug)]
-pub struct Helper(SyncSender<Range<usize>>);
-
-impl Helper {
-    /// Starts it.
-    ///
-    /// # Errors
-    /// There can be no thread more.
-    pub fn start() -> io::Result<Helper> {
-        let (sender, receiver) = sync_channel(WAITING);
-        thread::Builder::new().name("ulvs-memory".into()).spawn(move || work(&receiver))?;
-        Ok(Helper(sender))
-    }
-}
-
-fn work(ranges: &Receiver<Range<usize>>) {
-    // It takes its time where somebody else needs the core, but not for ever.
-    add_nice(10);
-    while let Ok(range) = ranges.recv() {
-        if let Err(error) = populate(range) {
-            log::debug!("memory is not made ready: {error}");
-        }
-    }
-}
+/// Where a worker says which memory is to be made ready, to a thread that handles no frames.
+pub type Requests = SyncSender<Range<usize>>;
 
 /// What one worker has of its connections' memory.
 #[derive(Debug, Default)]
@@ -60,14 +33,14 @@ pub struct Provision {
     /// The places that nobody was asked to make ready yet, and where they begin.
     places: Range<usize>,
     start: usize,
-    helper: Option<SyncSender<Range<usize>>>,
+    helper: Option<Requests>,
 }
 
 impl Provision {
     /// For a table whose places and whose index lie at these addresses.
-    pub fn new(helper: &Helper, [places, index]: [Range<usize>; 2]) -> Provision {
+    pub fn new(helper: Requests, [places, index]: [Range<usize>; 2]) -> Provision {
         let first = index.start..index.end.min(index.start + MOST_INDEX);
-        let mut provision = Provision { start: places.start, places, helper: Some(helper.0.clone()) };
+        let mut provision = Provision { start: places.start, places, helper: Some(helper) };
         provision.ask(first);
         provision.keep_ahead(0);
         provision
@@ -103,6 +76,7 @@ impl Provision {
 #[cfg(test)]
 mod tests {
     use std::iter;
+    use std::sync::mpsc::{Receiver, sync_channel};
 
     use super::*;
 
@@ -111,7 +85,7 @@ mod tests {
 
     fn provision() -> (Provision, Receiver<Range<usize>>) {
         let (sender, receiver) = sync_channel(WAITING);
-        (Provision::new(&Helper(sender), [START..END, 100..200]), receiver)
+        (Provision::new(sender, [START..END, 100..200]), receiver)
     }
 
     #[test]
@@ -120,7 +94,7 @@ mod tests {
         let asked: Vec<_> = asked.try_iter().collect();
         assert_eq!(asked, [100..200, START..6 * STEP, 6 * STEP..7 * STEP, 7 * STEP..8 * STEP]);
         let (sender, receiver) = sync_channel(WAITING);
-        let _provision = Provision::new(&Helper(sender), [START..START, 0..100 * STEP]);
+        let _provision = Provision::new(sender, [START..START, 0..100 * STEP]);
         assert!(receiver.try_iter().eq(iter::once(0..MOST_INDEX)));
     }
 
@@ -144,7 +118,7 @@ mod tests {
     #[test]
     fn what_a_busy_helper_did_not_hear_of_is_asked_for_again() {
         let (sender, asked) = sync_channel(1);
-        let mut provision = Provision::new(&Helper(sender), [START..END, 100..200]);
+        let mut provision = Provision::new(sender, [START..END, 100..200]);
         assert!(asked.try_iter().eq(iter::once(100..200)));
         provision.keep_ahead(0);
         assert!(asked.try_iter().eq(iter::once(START..6 * STEP)));
