@@ -52,7 +52,8 @@
 //!
 //! ```text
 //!  port/af_packet/receive      a frame from the ring, or what fits no slot (overflow; without privileges a second
-//!        │                     ring: lanes), or from port/af_xdp, port/tun
+//!        │                     ring: lanes), or from port/af_xdp, port/tun; kept from the kernel's stack by
+//!        │                     host/guard (run/keeper) and port/bpf/barrier (run/barriers)
 //!        │
 //!  worker/turn                 ARP and ND: host/responder; what was learned: worker/hops, and the other workers' by
 //!        │                     worker/handover; what is told unasked: worker/announcing; who else has it: rivals

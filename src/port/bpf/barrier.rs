@@ -6,7 +6,7 @@
 //! ```
 //!
 //! To the kernel these frames are another host's, and it drops them, too; but only after a way through its stack that
-//! costs their sender (over veth) or the core that takes interrupts a tenth of all that a small packet costs there. Not
+//! costs their sender (over veth) or the core that takes interrupts a twelfth of all that a small packet costs. Not
 //! stopped are frames that the kernel takes for its own, and those with a VLAN tag, which are for the link of that VLAN.
 //!
 //! Needs CAP_BPF and CAP_NET_ADMIN, and Linux 6.6 (TCX). The barrier goes with the process, however that ends.
