@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::{LinkId, Mac};
 use crate::host::network::View;
-use crate::port::bpf::barrier::{Barrier, BarrierError};
+use crate::port::bpf::BpfError;
+use crate::port::bpf::barrier::Barrier;
 use crate::table::{Link, Network};
 
 /// What a link's barrier depends on: the kernel's number of the link, and the address.
@@ -27,7 +28,7 @@ impl Barriers {
     fn keep_by(
         &mut self,
         wanted: &BTreeMap<LinkId, Place>,
-        open: impl Fn(u32, Mac) -> Result<Barrier, BarrierError>,
+        open: impl Fn(u32, Mac) -> Result<Barrier, BpfError>,
     ) -> bool {
         let before = self.asked.len();
         self.asked.retain(|id, (place, _)| wanted.get(id) == Some(place));
@@ -128,7 +129,7 @@ mod tests {
     fn links_are_asked_once_and_named_with_the_outcome() {
         let view = view();
         let refuse = |step: &'static str| {
-            move |_: u32, _: Mac| Err(BarrierError::Step { step, source: io::Error::from_raw_os_error(libc::ENOMEM) })
+            move |_: u32, _: Mac| Err(BpfError::Step { step, source: io::Error::from_raw_os_error(libc::ENOMEM) })
         };
         let mut barriers = Barriers::default();
         let mut places = wanted(&view, view.network.links().iter());

@@ -18,7 +18,7 @@ use crate::base::Mac;
 use crate::wire::frame::ETHERNET_LENGTH;
 
 use super::program::{Assembler, Program, ProgramTooLong, Register, Test, Width};
-use super::{Attachment, Hook, LoadedProgram, ProgramKind};
+use super::{ATTACHING, Attachment, BpfError, Hook, LOADING, LoadedProgram, ProgramKind, refused};
 
 /// Fields of `struct __sk_buff`.
 mod context {
@@ -38,17 +38,6 @@ const SCRATCH: Register = Register(2);
 const FRAME: Register = Register(3);
 const END: Register = Register(4);
 
-/// Why a link has no barrier.
-#[derive(Debug, thiserror::Error)]
-pub enum BarrierError {
-    #[error("BPF programs are not permitted (CAP_BPF and CAP_NET_ADMIN): {0}")]
-    NotPermitted(io::Error),
-    #[error("the kernel has no such programs at links, which Linux 6.6 brought: {0}")]
-    Missing(io::Error),
-    #[error("{step}: {source}")]
-    Step { step: &'static str, source: io::Error },
-}
-
 /// A barrier at a link, for as long as this lives.
 #[derive(Debug)]
 pub struct Barrier {
@@ -60,28 +49,14 @@ impl Barrier {
     ///
     /// # Errors
     /// The kernel cannot, or this process may not.
-    pub fn open(interface: u32, mac: Mac) -> Result<Barrier, BarrierError> {
-        let program = program(mac).map_err(|long| BarrierError::Step {
+    pub fn open(interface: u32, mac: Mac) -> Result<Barrier, BpfError> {
+        let program = program(mac).map_err(|long| BpfError::Step {
             step: "writing a program",
             source: io::Error::new(io::ErrorKind::ArgumentListTooLong, long),
         })?;
-        let program = LoadedProgram::load(ProgramKind::Classifier, &program.bytes());
-        let attachment = program.map_err(refused("loading a program"))?.attach(Hook::Ingress, interface);
-        let _attachment = attachment.map_err(|source| match source.raw_os_error() {
-            // What a kernel says that knows of no such place.
-            Some(libc::EINVAL) => BarrierError::Missing(source),
-            _ => refused("attaching a program")(source),
-        })?;
+        let program = LoadedProgram::load(ProgramKind::Classifier, &program.bytes()).map_err(refused(LOADING))?;
+        let _attachment = program.attach(Hook::Ingress, interface).map_err(refused(ATTACHING))?;
         Ok(Barrier { _attachment })
-    }
-}
-
-/// For `map_err`: what a refusal means.
-fn refused(step: &'static str) -> impl FnOnce(io::Error) -> BarrierError {
-    move |source| match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => BarrierError::NotPermitted(source),
-        Some(libc::ENOSYS) => BarrierError::Missing(source),
-        _ => BarrierError::Step { step, source },
     }
 }
 

@@ -14,27 +14,24 @@
 pub mod program;
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
 use super::decapsulate::Policy;
 use super::netlink::Link;
 use crate::port::bpf::program::ProgramTooLong;
-use crate::port::bpf::{Attachment, CounterMap, Hook, LoadedProgram, ProgramKind};
+use crate::port::bpf::{
+    ATTACHING, Attachment, BpfError, CounterMap, Hook, LOADING, LoadedProgram, ProgramKind, refused,
+};
 use program::{COUNTERS, Rules};
 
 /// Why the kernel does not take tunnels apart.
 #[derive(Debug, thiserror::Error)]
 pub enum ShortcutError {
-    #[error("BPF programs are not permitted (CAP_BPF and CAP_NET_ADMIN): {0}")]
-    NotPermitted(io::Error),
-    #[error("the kernel has no such programs at links, which Linux 6.6 brought: {0}")]
-    Missing(io::Error),
+    #[error(transparent)]
+    Bpf(#[from] BpfError),
     #[error("this host has too many addresses: {0}")]
     TooManyAddresses(#[from] ProgramTooLong),
-    #[error("{step}: {source}")]
-    Step { step: &'static str, source: io::Error },
 }
 
 /// Programs at links, for as long as this lives.
@@ -66,7 +63,7 @@ impl Shortcut {
         for link in links.iter().filter(|link| !link.is_port) {
             let Some(header_length) = link.header_length else { continue };
             let program = shortcut.load(header_length, policy)?;
-            let attachment = program.attach(Hook::Ingress, link.index).map_err(refused("attaching a program"))?;
+            let attachment = program.attach(Hook::Ingress, link.index).map_err(refused(ATTACHING))?;
             shortcut.attachments.push((header_length, attachment));
         }
         Ok(shortcut)
@@ -100,18 +97,8 @@ impl Shortcut {
     fn load(&self, header_length: usize, policy: &Policy) -> Result<LoadedProgram, ShortcutError> {
         let counters = self.counters.as_raw_fd();
         let rules = Rules { policy, own: &self.own, header_length, device: self.device, counters };
-        LoadedProgram::load(ProgramKind::Classifier, &rules.program()?.bytes()).map_err(refused("loading a program"))
-    }
-}
-
-/// For `map_err`: what a refusal means.
-fn refused(step: &'static str) -> impl FnOnce(io::Error) -> ShortcutError {
-    move |source| match source.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => ShortcutError::NotPermitted(source),
-        Some(libc::ENOSYS) => ShortcutError::Missing(source),
-        // What is wrong with attaching a program that the kernel has taken is the place alone.
-        Some(libc::EINVAL) if step == "attaching a program" => ShortcutError::Missing(source),
-        _ => ShortcutError::Step { step, source },
+        let program = LoadedProgram::load(ProgramKind::Classifier, &rules.program()?.bytes());
+        Ok(program.map_err(refused(LOADING))?)
     }
 }
 
