@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::{LinkId, Tick};
 use crate::host::network::View;
 use crate::host::posture::Forwarding;
-use crate::port::af_packet::fanout::{ClientNetwork, FlowHash, Role as LinkRole, Steering};
+use crate::port::af_packet::fanout::{ClientNetwork, FlowHash, Steering};
 use crate::port::af_packet::filter::{LinkFilter, solicited_node};
 use crate::port::af_packet::program::Program;
 use crate::port::{Fanout, FanoutGroup, PacketOptions, Queueing, Reception, Selection};
@@ -249,7 +249,7 @@ impl LinkPorts {
 
     /// How several workers share the clients; nothing for a single one.
     pub fn sharing(&self, addresses: &Addresses) -> Option<Steering> {
-        Some(Steering::new(self.steering?, LinkRole::Both, &addresses.virtual_prefixes))
+        Some(Steering::new(self.steering?, &addresses.virtual_prefixes))
     }
 }
 

@@ -1,9 +1,9 @@
 //! Which worker a packet belongs to, as a function here and as a program in the kernel.
 //!
 //! What both directions of a flow share, also behind NAT, is the client; so a worker is found by
-//! the client's address, and all flows of a client meet, as persistence, FTP and fragments need it. Which end of a packet is the client follows from the link it came
-//! by ([`Role`]) or, where clients and servers share a link, from its destination: a packet to a
-//! virtual address comes from a client, any other goes to one.
+//! the client's address, and all flows of a client meet, as persistence, FTP and fragments need it. Which end of a
+//! packet is the client follows from its destination: a packet to a virtual address comes from a client, any other goes
+//! to one.
 //!
 //! ```text
 //!   ARP, neighbour discovery ─────────────────────────────► worker 0
@@ -33,17 +33,6 @@ use super::program::{Assembler, Label, Operation, Program, ProgramTooLong, Targe
 /// How many prefixes of virtual addresses are certain to fit into a program, whatever they are;
 /// of neighbouring ones, or of IPv4, fit more.
 pub const CERTAIN_PREFIXES: usize = 200;
-
-/// Who is at the other end of a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Clients only: what comes in comes from them.
-    Clients,
-    /// Real servers only: what comes in goes to clients.
-    Servers,
-    /// Both, told apart by the virtual addresses.
-    Both,
-}
 
 /// What of their addresses clients are told apart by: those who agree in it share a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,17 +104,16 @@ impl FlowHash {
 #[derive(Clone, Debug)]
 pub struct Steering {
     hash: FlowHash,
-    role: Role,
     virtual_v4: PrefixSet,
     virtual_v6: PrefixSet,
 }
 
 impl Steering {
     /// `virtual_addresses` are the destinations of clients' packets: the services' addresses, and what the
-    /// rules of mark services match. They matter for [`Role::Both`] only.
-    pub fn new(hash: FlowHash, role: Role, virtual_addresses: &[Prefix]) -> Steering {
+    /// rules of mark services match.
+    pub fn new(hash: FlowHash, virtual_addresses: &[Prefix]) -> Steering {
         let of = |family| PrefixSet::new(virtual_addresses.iter().filter(|prefix| prefix.family() == family));
-        Steering { hash, role, virtual_v4: of(Family::V4), virtual_v6: of(Family::V6) }
+        Steering { hash, virtual_v4: of(Family::V4), virtual_v6: of(Family::V6) }
     }
 
     /// The worker that an IP packet belongs to, which is the one that the kernel's program chooses where it has room for all
@@ -139,9 +127,9 @@ impl Steering {
     /// it takes every packet for a client's, so that replies come to some worker, which has to look
     /// ([`Steering::worker_of_packet`]) and hand them over.
     pub fn program(&self) -> Program {
-        let whole = self.assemble(self.role);
+        let whole = self.assemble(Client::ByDestination);
         // Without virtual addresses a program has a fixed length, far below the limit.
-        let program = whole.or_else(|_| self.assemble(Role::Clients));
+        let program = whole.or_else(|_| self.assemble(Client::Source));
         program.unwrap_or_else(|_| Program(Program::NOTHING.to_vec()))
     }
 
@@ -182,12 +170,7 @@ impl Steering {
 
     #[inline]
     fn client_end(&self, virtual_addresses: &PrefixSet, destination: impl Fn() -> Option<Address>) -> Option<End> {
-        let from_client = match self.role {
-            Role::Clients => true,
-            Role::Servers => false,
-            Role::Both => virtual_addresses.contains(destination()?),
-        };
-        Some(if from_client { End::Source } else { End::Destination })
+        Some(if virtual_addresses.contains(destination()?) { End::Source } else { End::Destination })
     }
 }
 
@@ -197,6 +180,15 @@ const ICMP_ERRORS: [u8; 4] = [3, 4, 11, 12];
 const ICMPV6_ERRORS: [u8; 4] = [1, 2, 3, 4];
 /// More fragments, or an offset.
 const FRAGMENT: u16 = 0x3fff;
+
+/// How a program tells which end of a packet is the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    /// The source of what is to a virtual address, the destination of everything else.
+    ByDestination,
+    /// The source, always.
+    Source,
+}
 
 /// One of the two ends of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,7 +236,7 @@ fn header_length(packet: &[u8]) -> Option<usize> {
 /// Where offsets from the IP header start.
 const NETWORK: u32 = libc::SKF_NET_OFF as u32;
 impl Steering {
-    fn assemble(&self, role: Role) -> Result<Program, ProgramTooLong> {
+    fn assemble(&self, client: Client) -> Result<Program, ProgramTooLong> {
         let mut assembler = Assembler::default();
         let [v4, v6, none, finish] = std::array::from_fn(|_| assembler.label());
         assembler.load(Width::Half, ANCILLARY.wrapping_add(libc::SKF_AD_PROTOCOL as u32));
@@ -252,11 +244,11 @@ impl Steering {
         assembler.branch(Test::Equal, EtherType::IPV6.0.into(), Target::To(v6), Target::To(none));
 
         assembler.place(v4);
-        both_ends(&mut assembler, role, &self.virtual_v4, NETWORK + 16, |assembler, client| {
+        both_ends(&mut assembler, client, &self.virtual_v4, NETWORK + 16, |assembler, client| {
             self.assemble_v4(assembler, client, finish);
         });
         assembler.place(v6);
-        both_ends(&mut assembler, role, &self.virtual_v6, NETWORK + 24, |assembler, client| {
+        both_ends(&mut assembler, client, &self.virtual_v6, NETWORK + 24, |assembler, client| {
             self.assemble_v6(assembler, client, finish, none);
         });
 
@@ -336,15 +328,14 @@ impl Steering {
 /// Writes `part` for each end that can be the client's, behind the test for which it is.
 fn both_ends(
     assembler: &mut Assembler,
-    role: Role,
+    client: Client,
     virtual_addresses: &PrefixSet,
     destination: u32,
     mut part: impl FnMut(&mut Assembler, End),
 ) {
-    match role {
-        Role::Clients => part(assembler, End::Source),
-        Role::Servers => part(assembler, End::Destination),
-        Role::Both => {
+    match client {
+        Client::Source => part(assembler, End::Source),
+        Client::ByDestination => {
             let [from_client, to_client] = std::array::from_fn(|_| assembler.label());
             virtual_addresses.assemble(assembler, destination, from_client, to_client);
             assembler.place(from_client);

@@ -25,12 +25,10 @@ mod tunnel;
 
 use std::io;
 
-use crate::base::Mac;
-
 use super::error::PortError;
 use super::sys::geometry::{Geometry, RESERVE};
 use super::sys::ring::Ring;
-use super::sys::socket::{Intake, Membership, PacketSocket};
+use super::sys::socket::{Intake, PacketSocket};
 use program::{Lengths, Program, ProgramTooLong};
 use receive::{Lane, PacketInput};
 use transmit::PacketOutput;
@@ -89,14 +87,12 @@ pub enum LongFrames {
 }
 
 /// Which frames the interface receives, beyond those to its own address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reception {
     /// None.
     Own,
     /// All that pass on the link.
     Promiscuous,
-    /// Those to these addresses: virtual MACs, and the multicast groups of neighbour discovery.
-    Addresses(Vec<Mac>),
 }
 
 /// A change of what a packet port receives, made while it runs. Other ports need none of them.
@@ -108,10 +104,6 @@ pub enum Adjustment<'a> {
     FanoutProgram(&'a Program),
     /// Frames pass the queueing discipline, or not, from now on.
     Queueing(Queueing),
-    /// Receive frames to this address too, as [`Reception::Addresses`] does.
-    Receive(Mac),
-    /// Receive them no longer.
-    Ignore(Mac),
 }
 
 /// Whether frames pass the interface's queueing discipline.
@@ -199,7 +191,7 @@ fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {
         let short = Opening { slots: options.short_slots, slot_size: SHORT_SLOT_SIZE, group, ..all };
         let opening = if queue.is_some() { short } else { Opening { group, ..all } };
         let (lane, group) = open_lane(options, &opening)?;
-        join_groups(&lane.socket, options).map_err(|source| step(options, JOINING, source))?;
+        set_reception(&lane.socket, options)?;
         let groups = group.map(|first| GroupNumbers { first, long: None });
         return Ok(PacketInput::new(lane, None, options, groups));
     }
@@ -219,7 +211,7 @@ fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {
     // The long one first: whoever sees the short one's frames sees them all.
     let (long, long_group) = open_lane(options, &long)?;
     let (short, short_group) = open_lane(options, &short)?;
-    join_groups(&short.socket, options).map_err(|source| step(options, JOINING, source))?;
+    set_reception(&short.socket, options)?;
     let groups = short_group.map(|first| GroupNumbers { first, long: long_group });
     Ok(PacketInput::new(short, Some(long), options, groups))
 }
@@ -228,8 +220,6 @@ fn open_input(options: &PacketOptions) -> Result<PacketInput, PortError> {
 fn may_queue(bytes: usize) -> bool {
     PacketSocket::new().and_then(|socket| socket.set_receive_buffer(bytes)).is_ok()
 }
-
-const JOINING: &str = "joining promiscuous or multicast reception";
 
 /// How one of a port's rings is opened.
 #[derive(Clone, Copy)]
@@ -328,12 +318,12 @@ fn join_fanout(socket: &PacketSocket, group: Option<u16>, program: &Program) -> 
     socket.fanout_group()
 }
 
-fn join_groups(socket: &PacketSocket, options: &PacketOptions) -> io::Result<()> {
-    match &options.reception {
+fn set_reception(socket: &PacketSocket, options: &PacketOptions) -> Result<(), PortError> {
+    match options.reception {
         Reception::Own => Ok(()),
-        Reception::Promiscuous => socket.join(options.interface, Membership::Promiscuous),
-        Reception::Addresses(addresses) => {
-            addresses.iter().try_for_each(|&mac| socket.join(options.interface, Membership::Address(mac)))
+        Reception::Promiscuous => {
+            let joined = socket.join_promiscuous(options.interface);
+            joined.map_err(|source| step(options, "joining promiscuous reception", source))
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::port::counters::{Counters, PortDrop};
 use crate::port::error::PortError;
 use crate::port::event::{Failure, PortEvent};
 use crate::port::sys::ring::{Ring, SlotHeader};
-use crate::port::sys::socket::{Membership, PacketSocket};
+use crate::port::sys::socket::PacketSocket;
 use crate::wire::offload::{Completion, HEADER_LENGTH};
 use crate::wire::{Frame, Offload};
 
@@ -39,7 +39,6 @@ pub(in crate::port) struct PacketInput {
     /// A frame said that the kernel dropped others, which were not counted yet.
     losing: bool,
     name: String,
-    interface: u32,
     groups: Option<GroupNumbers>,
 }
 
@@ -51,7 +50,6 @@ impl PacketInput {
         options: &PacketOptions,
         groups: Option<GroupNumbers>,
     ) -> PacketInput {
-        let PacketOptions { name, interface, .. } = options;
         let mut sockets = vec![(first.socket, first.lengths)];
         let long = long.map(|Lane { socket, ring, lengths, .. }| {
             sockets.push((socket, lengths));
@@ -59,7 +57,7 @@ impl PacketInput {
         });
         let lanes = Lanes::new(first.ring, long);
         let overflow = first.overflows.then(|| Overflow::new(options.slot_size));
-        PacketInput { sockets, lanes, overflow, losing: false, name: name.clone(), interface: *interface, groups }
+        PacketInput { sockets, lanes, overflow, losing: false, name: options.name.clone(), groups }
     }
 
     /// The descriptors that become readable when frames arrive.
@@ -141,24 +139,16 @@ impl PacketInput {
 
     /// Changes what the port receives, while it goes on receiving.
     pub fn adjust(&mut self, adjustment: &Adjustment<'_>) -> Result<(), PortError> {
-        let first = || self.sockets.iter().map(|(socket, _)| socket).take(1);
-        let all = || self.sockets.iter().map(|(socket, _)| socket);
         let (step, outcome) = match adjustment {
             Adjustment::Filter(program) => ("replacing the filter", self.replace_filters(program)),
             Adjustment::FanoutProgram(_) if self.groups.is_none() => return Ok(()),
             // The other half's.
             Adjustment::Queueing(_) => return Ok(()),
             Adjustment::FanoutProgram(program) => {
-                ("replacing the fanout program", all().try_for_each(|socket| socket.set_fanout_program(&program.0)))
+                let mut sockets = self.sockets.iter().map(|(socket, _)| socket);
+                let outcome = sockets.try_for_each(|socket| socket.set_fanout_program(&program.0));
+                ("replacing the fanout program", outcome)
             }
-            Adjustment::Receive(mac) => (
-                "joining an address",
-                first().try_for_each(|socket| socket.join(self.interface, Membership::Address(*mac))),
-            ),
-            Adjustment::Ignore(mac) => (
-                "leaving an address",
-                first().try_for_each(|socket| socket.leave(self.interface, Membership::Address(*mac))),
-            ),
         };
         outcome.map_err(|source| PortError::Step { step, link: self.name.clone(), source })
     }

@@ -9,8 +9,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use nix::sys::socket::MsgFlags;
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
-use crate::base::Mac;
-
 /// How many frames one system call sends.
 pub const BATCH: usize = 64;
 
@@ -35,13 +33,6 @@ pub struct Binding {
     pub interface: Option<u32>,
     /// ARPHRD number: what kind of link it is.
     pub hardware: u16,
-}
-
-/// Frames that the interface itself receives on our behalf.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Membership {
-    Promiscuous,
-    Address(Mac),
 }
 
 /// Frames since the last asking, as PACKET_STATISTICS counts them.
@@ -128,33 +119,15 @@ impl PacketSocket {
         Ok(value as u16)
     }
 
-    /// Has the interface receive more than its own frames, until [`PacketSocket::leave`] or the socket's end.
-    pub fn join(&self, interface: u32, membership: Membership) -> io::Result<()> {
-        self.set_membership(libc::PACKET_ADD_MEMBERSHIP, interface, membership)
-    }
-
-    /// Takes back one [`PacketSocket::join`].
-    pub fn leave(&self, interface: u32, membership: Membership) -> io::Result<()> {
-        self.set_membership(libc::PACKET_DROP_MEMBERSHIP, interface, membership)
-    }
-
-    fn set_membership(&self, option: libc::c_int, interface: u32, membership: Membership) -> io::Result<()> {
-        let mut address = [0; 8];
-        let (kind, length) = match membership {
-            Membership::Promiscuous => (libc::PACKET_MR_PROMISC, 0),
-            Membership::Address(mac) => {
-                address[..mac.0.len()].copy_from_slice(&mac.0);
-                let kind = if mac.is_multicast() { libc::PACKET_MR_MULTICAST } else { libc::PACKET_MR_UNICAST };
-                (kind, mac.0.len())
-            }
-        };
+    /// Has the interface receive all that pass on the link, until the socket's end.
+    pub fn join_promiscuous(&self, interface: u32) -> io::Result<()> {
         let request = libc::packet_mreq {
             mr_ifindex: interface as libc::c_int,
-            mr_type: kind as libc::c_ushort,
-            mr_alen: length as libc::c_ushort,
-            mr_address: address,
+            mr_type: libc::PACKET_MR_PROMISC as libc::c_ushort,
+            mr_alen: 0,
+            mr_address: [0; 8],
         };
-        self.set(libc::SOL_PACKET, option, &request)
+        self.set(libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
     }
 
     /// Reads the kernel's counts, which start again from zero.

@@ -64,7 +64,7 @@ fn the_stack_gets_no_frame_to_the_virtual_mac_and_the_port_gets_all() {
         send_both(&mut ports);
         assert_eq!(destinations(&mut stack), [MAC_B]);
         drop(barrier);
-        assert_eq!(programs_at(Hook::Ingress, index_of("right")).unwrap(), 0, "it goes when it is dropped");
+        await_gone("the barrier", || programs_at(Hook::Ingress, index_of("right")).unwrap() == 0);
         send_both(&mut ports);
         assert_eq!(destinations(&mut stack), [VIRTUAL, MAC_B]);
     });

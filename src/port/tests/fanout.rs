@@ -7,7 +7,7 @@ use etherparse::PacketBuilder;
 
 use super::lab::*;
 use crate::base::{LinkId, Mac, Prefix};
-use crate::port::af_packet::fanout::{ClientNetwork, FlowHash, Role, Steering};
+use crate::port::af_packet::fanout::{ClientNetwork, FlowHash, Steering};
 use crate::port::af_packet::filter::LinkFilter;
 use crate::port::{Adjustment, Fanout, FanoutGroup, PacketOptions, Port, PortDrop, Ports};
 use crate::wire::{EtherType, LinkHeader, Offload};
@@ -87,7 +87,7 @@ fn the_kernel_gives_both_directions_of_a_flow_to_its_worker() {
             seed: 0x1234_5678,
         };
         let virtual_addresses = SERVICES.map(|(service, _)| Prefix::host(service));
-        let steering = Steering::new(hash, Role::Both, &virtual_addresses);
+        let steering = Steering::new(hash, &virtual_addresses);
         let program = steering.program();
         let filter = LinkFilter { addresses: vec![MAC_B], groups: vec![] }.program().unwrap();
 
@@ -115,7 +115,7 @@ fn the_kernel_gives_both_directions_of_a_flow_to_its_worker() {
         send_all_flows(&mut ports, &steering);
         // All flows of a network's clients meet once the program says so.
         let by_network = FlowHash { network: ClientNetwork { v4: 0xffff_fffc, v6: 126 }, ..hash };
-        let steering = Steering::new(by_network, Role::Both, &virtual_addresses);
+        let steering = Steering::new(by_network, &virtual_addresses);
         ports.adjust(worker_link(0), &Adjustment::FanoutProgram(&steering.program())).unwrap();
         send_all_flows(&mut ports, &steering);
 

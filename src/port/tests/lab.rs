@@ -109,9 +109,23 @@ pub fn await_up(name: &str) {
     assert!(up, "{name} did not come up");
 }
 
+/// Waits until `gone` holds. What was closed is there for a moment more: the kernel takes it away in the background,
+/// and a process that another test is starting has it, too, until it becomes another program.
+#[track_caller]
+pub fn await_gone(what: &str, gone: impl Fn() -> bool) {
+    for _ in 0..2000 {
+        if gone() {
+            return;
+        }
+        // Takes a process, so that this is no busy loop.
+        shown("lo");
+    }
+    panic!("{what} is still there");
+}
+
 /// What `ip link` says of the interface `name`.
-fn shown(name: &str) -> String {
-    let output = Command::new("ip").args(["-o", "link", "show", "dev", name]).output().unwrap();
+pub fn shown(name: &str) -> String {
+    let output = Command::new("ip").args(["-details", "-oneline", "link", "show", "dev", name]).output().unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

@@ -3,11 +3,10 @@
 use std::thread;
 
 use super::lab::*;
-use crate::base::{LinkId, Mac};
+use crate::base::LinkId;
 use crate::port::af_packet::QUEUE;
 use crate::port::{
-    Adjustment, Counters, Held, LongFrames, PacketOptions, Port, PortDrop, PortError, PortEvent, Ports, Queueing,
-    Reception,
+    Counters, Held, LongFrames, PacketOptions, Port, PortDrop, PortError, PortEvent, Ports, Queueing, Reception,
 };
 use crate::wire::{EtherType, LinkHeader, Offload};
 
@@ -397,16 +396,16 @@ fn frames_the_kernel_cannot_make_sense_of_are_refused() {
 }
 
 #[test]
-fn other_hosts_frames_come_when_asked_for() {
+fn all_that_pass_on_the_link_come_when_asked_for() {
     in_namespace(|| {
         veth_pair();
-        let group = Mac([0x33, 0x33, 0xff, 1, 2, 3]);
-        for reception in [Reception::Promiscuous, Reception::Addresses(vec![Mac([0, 0, 0x5e, 0, 1, 7]), group])] {
-            Port::packet(&PacketOptions { reception, ..options("right") }).unwrap();
-        }
-        let mut ports = both_ports();
-        ports.adjust(B, &Adjustment::Receive(group)).unwrap();
-        ports.adjust(B, &Adjustment::Ignore(group)).unwrap();
+        let is_promiscuous = || shown("right").contains("promiscuity 1");
+        let _own = Port::packet(&options("right")).unwrap();
+        assert!(!is_promiscuous());
+        let all = Port::packet(&PacketOptions { reception: Reception::Promiscuous, ..options("right") }).unwrap();
+        assert!(is_promiscuous());
+        drop(all);
+        await_gone("promiscuous reception", || !is_promiscuous());
     });
 }
 

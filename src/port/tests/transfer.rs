@@ -221,7 +221,7 @@ fn a_bulk_transfer_passes_between_tun_and_ethernet() {
             must(&format!("ip neighbour add {CLIENT} lladdr {MAC_A} dev near"));
         });
         let finished = run("ethtool -K right tx off");
-        let options = PacketOptions { slots: 256, reception: Reception::Addresses(vec![MAC_A]), ..options("right") };
+        let options = PacketOptions { slots: 256, reception: Reception::Promiscuous, ..options("right") };
         ports.insert(B, Port::packet(&options).unwrap());
         let to_server = LinkHeader::Ethernet { destination: SERVER_MAC, source: MAC_A, kind: EtherType::IPV4 };
         let mean = transfer(&mut ports, &client, &server, |from, frame| match frame.link_header() {

@@ -235,6 +235,6 @@ fn the_program_lets_others_frames_be_and_goes_with_the_port() {
         send(&mut ports, Family::V4, Shim::Nothing, Family::V4).unwrap();
         receive(&mut ports, 1);
         ports.remove(A);
-        assert_eq!(programs_at(Hook::Egress, index_of("left")).unwrap(), 0, "a program outlived its port");
+        await_gone("a program of a port's", || programs_at(Hook::Egress, index_of("left")).unwrap() == 0);
     });
 }

@@ -17,16 +17,19 @@ fn hash(workers: u32) -> FlowHash {
     FlowHash { workers: NonZeroU32::new(workers).unwrap(), network: ClientNetwork::HOST, seed: SEED }
 }
 
-fn steering(role: Role, virtual_addresses: &[&str]) -> Steering {
+fn steering(virtual_addresses: &[&str]) -> Steering {
     let prefixes: Vec<Prefix> = virtual_addresses.iter().map(|text| text.parse().unwrap()).collect();
-    Steering::new(hash(7), role, &prefixes)
+    Steering::new(hash(7), &prefixes)
+}
+
+fn chosen(program: &Program, packet: &[u8]) -> usize {
+    let protocol = if packet.first().is_some_and(|first| first >> 4 == 6) { 0x86dd } else { 0x0800 };
+    run(program, &Packet { network: packet, data: packet, protocol, ..Packet::default() }) as usize
 }
 
 /// What the kernel would choose, which must be what the Rust function says.
 fn worker(steering: &Steering, packet: &[u8]) -> usize {
-    let program = steering.program();
-    let protocol = if packet.first().is_some_and(|first| first >> 4 == 6) { 0x86dd } else { 0x0800 };
-    let chosen = run(&program, &Packet { network: packet, data: packet, protocol, ..Packet::default() }) as usize;
+    let chosen = chosen(&steering.program(), packet);
     assert_eq!(chosen, steering.worker_of_packet(packet), "{packet:02x?}");
     chosen
 }
@@ -108,11 +111,10 @@ fn flow(v6: bool) -> impl Strategy<Value = Flow> {
 
 const VIRTUAL: &[&str] = &["10.1.0.80", "10.1.0.81", "192.0.2.0/24", "fd00:1::80", "fd00:1::81", "fd00:9::/64"];
 
-/// All packets of a NATed flow that cross the director, by the link role they are seen with.
+/// All packets of a NATed flow that cross the director.
 fn check_flow(flow: &Flow) -> Result<(), TestCaseError> {
-    let prefixes: Vec<Prefix> = VIRTUAL.iter().map(|text| text.parse().unwrap()).collect();
-    let of = |role| Steering::new(hash(7), role, &prefixes);
-    let [clients, servers, both] = [Role::Clients, Role::Servers, Role::Both].map(of);
+    let steering = steering(VIRTUAL);
+    let requests_alone = steering.assemble(Client::Source).unwrap();
     let family = Family::of(&flow.client.0);
     let owner = hash(7).worker_of(family, flow.client.0.into());
     let error_kinds: &[u8] = if family == Family::V4 { &[3, 4, 11, 12] } else { &[1, 2, 3, 4] };
@@ -135,12 +137,11 @@ fn check_flow(flow: &Flow) -> Result<(), TestCaseError> {
             requests.push(with_options(&error(flow.router, 3, &quoted), 2));
         }
         for packet in &requests {
-            prop_assert_eq!(worker(&clients, packet), owner);
-            prop_assert_eq!(worker(&both, packet), owner);
+            prop_assert_eq!(chosen(&requests_alone, packet), owner);
+            prop_assert_eq!(worker(&steering, packet), owner);
         }
         for packet in &replies {
-            prop_assert_eq!(worker(&servers, packet), owner);
-            prop_assert_eq!(worker(&both, packet), owner);
+            prop_assert_eq!(worker(&steering, packet), owner);
         }
     }
     Ok(())
@@ -170,17 +171,15 @@ proptest! {
             set(6, 0);
             set(7, 0);
         }
-        for role in [Role::Clients, Role::Servers, Role::Both] {
-            // Half of all destinations are virtual ones.
-            let prefixes = ["128.0.0.0/1", "8000::/1"].map(|text| text.parse().unwrap());
-            worker(&Steering::new(hash(5), role, &prefixes), &packet);
-        }
+        // Half of all destinations are virtual ones.
+        let prefixes = ["128.0.0.0/1", "8000::/1"].map(|text| text.parse().unwrap());
+        worker(&Steering::new(hash(5), &prefixes), &packet);
     }
 }
 
 #[test]
 fn fragments_of_a_packet_meet() {
-    let steering = steering(Role::Both, VIRTUAL);
+    let steering = steering(VIRTUAL);
     let whole = udp(([10, 0, 0, 9].into(), 4000), ([10, 1, 0, 80].into(), 53));
     let mut first = whole.clone();
     first[6] = 0x20;
@@ -194,7 +193,7 @@ fn fragments_of_a_packet_meet() {
 
 #[test]
 fn neighbours_and_strange_packets_go_to_the_first_worker() {
-    let steering = steering(Role::Both, VIRTUAL);
+    let steering = steering(VIRTUAL);
     let program = steering.program();
     let arp = [0xff; 46];
     assert_eq!(run(&program, &Packet { network: &arp, protocol: 0x0806, ..Packet::default() }), 0);
@@ -230,7 +229,7 @@ fn clients_of_a_network_meet() {
     for (length, v4, v6) in networks {
         let hash = FlowHash { network: ClientNetwork { v4, v6 }, ..hash(16) };
         let prefixes: Vec<Prefix> = VIRTUAL.iter().map(|text| text.parse().unwrap()).collect();
-        let steering = Steering::new(hash, Role::Both, &prefixes);
+        let steering = Steering::new(hash, &prefixes);
         let mut random = Random::new(u64::from(v6));
         for vip in prefixes.iter().map(|prefix| prefix.address) {
             let (family, kept) = if vip.is_ipv4() { (Family::V4, length) } else { (Family::V6, v6) };
@@ -266,9 +265,9 @@ fn many_prefixes(count: usize, make: impl Fn(u64) -> String) -> Vec<Prefix> {
 fn the_promised_number_of_prefixes_fits() {
     let hash = hash(4);
     let length = |prefixes: &[Prefix]| {
-        let steering = Steering::new(hash, Role::Both, prefixes);
+        let steering = Steering::new(hash, prefixes);
         assert!(steering.program().length() <= LIMIT);
-        steering.assemble(Role::Both).ok().map(|program| program.length())
+        steering.assemble(Client::ByDestination).ok().map(|program| program.length())
     };
     let apart = |n: u64| {
         format!(
@@ -291,7 +290,7 @@ fn the_promised_number_of_prefixes_fits() {
     // Far too many: requests are still steered.
     let prefixes = many_prefixes(4000, v4);
     assert_eq!(length(&prefixes), None);
-    let steering = Steering::new(hash, Role::Both, &prefixes);
+    let steering = Steering::new(hash, &prefixes);
     let program = steering.program();
     let request = tcp(([10, 9, 9, 9].into(), 999), (prefixes[7].address, 80));
     let chosen = run(&program, &Packet { network: &request, protocol: 0x0800, ..Packet::default() });
