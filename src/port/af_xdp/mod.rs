@@ -12,11 +12,10 @@
 //!
 //! The kernel's generic mode is used, with copies, whatever the driver has: on the links that this was measured
 //! on it is the faster one. The program is attached by a BPF link (Linux 5.9), so that it goes with the
-//! process however that ends. Descriptors say nothing of offloads; see `checksum`. Nor do they tell of a VLAN
-//! tag that was taken out of the frame: links that VLAN links stand on are not for this port. Mirrors
+//! process however that ends. Descriptors say nothing of offloads, so what has any is not selected. Nor do they tell of a
+//! VLAN tag that was taken out of the frame: links that VLAN links stand on are not for this port. Mirrors
 //! `Documentation/networking/af_xdp.rst`.
 
-mod checksum;
 pub mod entries;
 pub(super) mod receive;
 pub mod selection;

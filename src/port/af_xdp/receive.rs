@@ -12,8 +12,6 @@ use crate::port::sys::bpf::Attachment;
 use crate::port::sys::xdp::{Lost, XdpSocket};
 use crate::wire::{Frame, Offload};
 
-use super::checksum::completion;
-
 /// The receiving half of an AF_XDP port.
 #[derive(Debug)]
 pub(in crate::port) struct XdpInput {
@@ -94,9 +92,8 @@ impl XdpInput {
                 let socket = &mut self.queues.get_mut(queue as usize).ok_or(PortDrop::Short)?.socket;
                 let (start, end) = socket.place(index as usize).ok_or(PortDrop::Truncated)?;
                 let chunk = socket.bytes_mut(index as usize).ok_or(PortDrop::Short)?;
-                let mut frame = Frame::ethernet(chunk, start, end, link, Offload::NONE).ok_or(PortDrop::Short)?;
-                frame.offload.checksum = completion(frame.packet());
-                Ok(frame)
+                // Its checksum is finished, else it would not have been taken.
+                Frame::ethernet(chunk, start, end, link, Offload::NONE).ok_or(PortDrop::Short)
             }
         }
     }
@@ -109,7 +106,6 @@ impl XdpInput {
             Place::Queue { queue, index } => {
                 let socket = &mut self.queues.get_mut(queue as usize)?.socket;
                 let (start, end) = socket.place(index as usize)?;
-                // The checksum is not looked at.
                 Frame::ethernet(socket.bytes_mut(index as usize)?, start, end, link, Offload::NONE)
             }
         }

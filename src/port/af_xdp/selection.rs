@@ -4,7 +4,7 @@
 //! kernel has no use for, and of that only what a descriptor can carry:
 //!
 //! ```text
-//! whole UDP packets with a checksum, no IP options, short enough for a chunk, and no small super-frame
+//! whole UDP packets with a finished checksum, no IP options, short enough for a chunk
 //!    to a virtual MAC ─────────────────────────────────────► taken: the kernel sees another host's frame
 //!    to the link's own MAC
 //!       to an address of this host ────────────────────────► passed
@@ -18,10 +18,9 @@
 //! super-frame before it, which the receiver takes for a loss. (Bulk transfer fell to a tenth.)
 //!
 //! A super-frame of few small segments fits a chunk, too, but nothing tells the program, and no descriptor the port,
-//! where it is to be cut. Its checksum is unfinished, as that of all that comes from a sender on the same machine.
-//! Datagrams whose field holds the pseudo-header's sum are therefore passed from a length on that questions and short
-//! answers do not have ([`ALONE`]). Of two or three segments that are together no longer than that is made one
-//! datagram.
+//! where it is to be cut. Its checksum is unfinished, as that of all that comes from a sender on the same machine: the
+//! field holds the sum of the pseudo-header. Such datagrams are passed, super-frames or not, and so is the one finished
+//! datagram in 65536 whose checksum is that number. What is taken is finished, or damaged and stays so.
 //!
 //! A UDP datagram without checksum may hold an encapsulated packet whose own checksum is unfinished, which
 //! only the packet ring's metadata tells.
@@ -40,9 +39,6 @@ use crate::port::bpf::program::{Assembler, Label, Program, ProgramTooLong, Regis
 /// Longest frame that is taken: what a chunk of `CHUNK` bytes holds beside
 /// the headroom that the kernel leaves in it.
 pub const LONGEST: usize = crate::port::sys::xdp::ROOM;
-
-/// Longest payload of an unfinished datagram that is taken: what DNS asks and answers by without further ado.
-pub const ALONE: usize = 512;
 
 /// What the program returns for a frame that goes on as if there were no program (XDP_PASS).
 pub(super) const PASS: i32 = 2;
@@ -209,13 +205,7 @@ fn family(code: &mut Assembler, layout: &Layout, maps: Maps, take: Label, pass: 
     code.branch(Test::Different, SCRATCH, Protocol::UDP.0.into(), pass);
     code.load(Width::Half, SCRATCH, FRAME, layout.transport + udp::CHECKSUM as i16);
     code.branch(Test::Equal, SCRATCH, 0, pass);
-    // It is one datagram.
-    let alone = code.label();
-    code.load(Width::Half, SCRATCH, FRAME, layout.transport + udp::DATAGRAM_LENGTH as i16);
-    code.from_network_order(SCRATCH);
-    code.branch(Test::AtMost, SCRATCH, (udp::LENGTH + ALONE) as u32, alone);
     is_finished(code, layout, pass);
-    code.place(alone);
 
     // Whose station it came to.
     code.load(Width::Word, SCRATCH, FRAME, 0);
