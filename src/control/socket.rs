@@ -16,7 +16,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::time::Duration;
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::socket::{UnixCredentials, getsockopt, sockopt::PeerCredentials};
 use nix::unistd::{geteuid, getuid};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -46,14 +46,29 @@ const LEAVING_STEP: Duration = Duration::from_millis(20);
 /// Opens the socket of this namespace's director. One that is on its way out is waited for.
 ///
 /// # Errors
-/// `AddrInUse` when a director runs already.
+/// `AddrInUse` when a director runs already; a sentence where somebody has the socket and does not answer.
 pub fn listen() -> io::Result<UnixListener> {
+    listen_at(&address()?, LEAVING_STEP * LEAVING)
+}
+
+fn listen_at(address: &SocketAddr, patience: Duration) -> io::Result<UnixListener> {
     let mut tries = 0;
     let listener = loop {
-        match UnixListener::bind_addr(&address()?) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < LEAVING && !is_answered() => {
+        match UnixListener::bind_addr(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < LEAVING => {
+                match Holder::find(address, patience) {
+                    Holder::Director => return Err(error),
+                    Holder::Silent(peer) => {
+                        return Err(io::Error::other(format!(
+                            "process {} of user {} has the socket of this network namespace's director, and does not \
+                             answer: end it, or wait for it",
+                            peer.pid(),
+                            peer.uid()
+                        )));
+                    }
+                    Holder::Leaving => std::thread::sleep(LEAVING_STEP),
+                }
                 tries += 1;
-                std::thread::sleep(LEAVING_STEP);
             }
             outcome => break outcome?,
         }
@@ -62,15 +77,30 @@ pub fn listen() -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Whether somebody answers at the socket, rather than merely having it open still.
-fn is_answered() -> bool {
-    let answered = || -> io::Result<Answer> {
+/// Who has the director's socket.
+#[derive(Debug)]
+enum Holder {
+    /// Somebody who answers as a director does.
+    Director,
+    /// Somebody who takes connections, and says nothing.
+    Silent(UnixCredentials),
+    /// Nobody, soon: it is closed, or has just been.
+    Leaving,
+}
+
+impl Holder {
+    fn find(address: &SocketAddr, patience: Duration) -> Holder {
         // Whoever it is, the name is taken.
-        let mut client = Client::connect_to_anybody()?;
-        client.stream.set_read_timeout(Some(LEAVING_STEP * LEAVING))?;
-        client.ask(Request::Info)
-    };
-    answered().is_ok()
+        let Ok(mut client) = Client::connect_to_anybody(address) else { return Holder::Leaving };
+        if client.stream.set_read_timeout(Some(patience)).is_err() {
+            return Holder::Leaving;
+        }
+        match (client.ask(Request::Info), getsockopt(&client.stream, PeerCredentials)) {
+            (Ok(_), _) => Holder::Director,
+            (Err(error), Ok(peer)) if error.kind() == io::ErrorKind::TimedOut => Holder::Silent(peer),
+            _ => Holder::Leaving,
+        }
+    }
 }
 
 /// Whether the process at the other end may command.
@@ -125,7 +155,7 @@ impl Client {
     /// `ConnectionRefused` when no director runs in this network namespace; a sentence where what
     /// listens is not to be trusted with commands.
     pub fn connect() -> io::Result<Client> {
-        let client = Client::connect_to_anybody()?;
+        let client = Client::connect_to_anybody(&address()?)?;
         let listener = getsockopt(&client.stream, PeerCredentials)?;
         let (user, process) = (listener.uid(), listener.pid());
         if ![0, geteuid().as_raw()].contains(&user) && !may_be_director(process) {
@@ -137,8 +167,8 @@ impl Client {
         Ok(client)
     }
 
-    fn connect_to_anybody() -> io::Result<Client> {
-        let stream = UnixStream::connect_addr(&address()?)?;
+    fn connect_to_anybody(address: &SocketAddr) -> io::Result<Client> {
+        let stream = UnixStream::connect_addr(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Client { stream, received: Vec::new() })
@@ -303,6 +333,36 @@ mod tests {
         client.stream.write_all(b"unread").unwrap();
         drop(theirs);
         assert_eq!(client.ask(Request::Info).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[test]
+    fn whoever_has_the_socket_is_found_out() {
+        let name = format!("ulvs/test/{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).unwrap();
+        let patience = Duration::from_millis(50);
+        let director = listen_at(&address, patience).unwrap();
+        // It takes connections (the kernel does that), and never looks at them.
+        let refused = listen_at(&address, patience).unwrap_err().to_string();
+        assert!(refused.contains(&format!("process {} ", std::process::id())) && refused.contains("end it"));
+
+        let answering = std::thread::spawn(move || {
+            let mut answer = Vec::new();
+            encode(&Answer::Err(Errno::EPERM), &mut answer).unwrap();
+            director.set_nonblocking(false).unwrap();
+            // The first was closed by whoever gave up.
+            for _ in 0..2 {
+                let _ = director.accept().unwrap().0.write_all(&answer);
+            }
+            // The third one is accepted when the socket is about to be closed.
+            let (last, _) = director.accept().unwrap();
+            drop(director);
+            drop(last);
+        });
+        let refused = listen_at(&address, PATIENCE).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        let heir = listen_at(&address, PATIENCE).unwrap();
+        answering.join().unwrap();
+        drop(heir);
     }
 
     #[test]
