@@ -146,7 +146,16 @@ impl Network {
     /// Builds the lookup tables. Local routes for the links' own addresses are added where
     /// `routes` does not have them.
     pub fn new(links: Vec<Link>, routes: Vec<Route>) -> Network {
-        let broadcasts = links.iter().flat_map(|link| &link.addresses).filter_map(broadcast_address).collect();
+        let computed =
+            links.iter().filter(|link| link.up).flat_map(|link| &link.addresses).filter_map(broadcast_address);
+        // Given by the operator, beside the address or as a route.
+        let given = routes.iter().filter_map(|route| match route.destination.address {
+            IpAddr::V4(address) if route.kind == RouteKind::Broadcast && route.destination.length == 32 => {
+                Some(address)
+            }
+            _ => None,
+        });
+        let broadcasts = computed.chain(given).collect();
         let mut network = Network { links, broadcasts, ..Network::default() };
         let own: Vec<Route> = network
             .links

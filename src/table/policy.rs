@@ -117,9 +117,11 @@ impl Policy {
                 RuleAction::Table { number, suppressed } => {
                     let routes = self.tables.get(&number).map_or(&[][..], Vec::as_slice);
                     let found = routes.iter().find(|route| route.destination.contains(destination));
-                    let counts = |route: &&Route| {
-                        route.kind != RouteKind::Throw
-                            && suppressed.is_none_or(|length| route.destination.length > length)
+                    // What says that there is no way is no way to be suppressed.
+                    let counts = |route: &&Route| match route.kind {
+                        RouteKind::Throw => false,
+                        RouteKind::Unreachable => true,
+                        _ => suppressed.is_none_or(|length| route.destination.length > length),
                     };
                     if let Some(route) = found.filter(counts) {
                         return Some(Some(route));
@@ -219,6 +221,12 @@ mod tests {
         assert_eq!(way(&policy, "0.0.0.0", "10.1.1.1", None), Ok(2));
         assert_eq!(way(&policy, "0.0.0.0", "8.8.8.8", None), Ok(5));
         assert_eq!(way(&Policy::default(), "0.0.0.0", "8.8.8.8", None), Err(false));
+
+        let none = Route { kind: RouteKind::Unreachable, link: None, ..route("0.0.0.0/0", 0) };
+        let tables = HashMap::from([(254, vec![none]), (50, vec![route("0.0.0.0/0", 5)])]);
+        let policy = Policy::new(vec![Rule::all(1, suppressing), Rule::all(2, table(50))], tables);
+        let found = policy.route(&Flow::to(Family::V4, Address::v4([8, 8, 8, 8])));
+        assert!(found.flatten().is_some_and(|route| route.kind == RouteKind::Unreachable), "nothing leaks past it");
     }
 
     #[test]

@@ -440,6 +440,8 @@ pub fn rule(message: RouteNetlinkMessage) -> Option<KernelRule> {
     found.unmatchable |= mark & mask != 0;
     found.action = match header.action {
         RuleAction::ToTable => policy::RuleAction::Table { number: table, suppressed },
+        // Where the rule that it leads to is not there, the search goes on with the next one.
+        RuleAction::Goto if header.flags.contains(RuleFlags::Unresolved) => policy::RuleAction::Nothing,
         RuleAction::Goto => goto.map_or(policy::RuleAction::Nothing, policy::RuleAction::Goto),
         RuleAction::Blackhole | RuleAction::Unreachable | RuleAction::Prohibit => policy::RuleAction::Unreachable,
         _ => policy::RuleAction::Nothing,
