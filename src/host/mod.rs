@@ -35,4 +35,4 @@ mod testing;
 pub mod tunway;
 pub mod virtual_mac;
 
-pub use sys::{add_nice, keep_descriptors, populate, prefer_huge_pages, set_nice};
+pub use sys::{add_nice, interface_mtu, keep_descriptors, populate, prefer_huge_pages, set_nice};

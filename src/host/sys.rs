@@ -7,6 +7,8 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd};
 
+use socket2::{Domain, Socket, Type};
+
 /// Moves the calling thread, and only it, into a new, empty network namespace.
 ///
 /// The namespace goes with the last thread, socket or process that is in it.
@@ -66,6 +68,33 @@ pub fn keep_descriptors() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How long a packet may be that leaves by the interface of that name in this thread's network namespace (netdevice(7)).
+/// Files below /sys tell of the namespace that they were mounted in.
+///
+/// # Errors
+/// `ENODEV` where there is none of that name.
+pub fn interface_mtu(name: &str) -> io::Result<u32> {
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    let mut name_bytes = [0; libc::IFNAMSIZ];
+    // The last byte stays zero.
+    if name.len() >= name_bytes.len() {
+        return Err(io::Error::from_raw_os_error(libc::ENODEV));
+    }
+    for (place, byte) in name_bytes.iter_mut().zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    let mut request = libc::ifreq { ifr_name: name_bytes, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_mtu: 0 } };
+    // SAFETY: the descriptor is open; the pointer is to a local ifreq, which is what SIOCGIFMTU reads and writes, and
+    // which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU as _, &raw mut request) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: SIOCGIFMTU has filled in this field; before, it was zero.
+    let mtu = unsafe { request.ifr_ifru.ifru_mtu };
+    u32::try_from(mtu).map_err(io::Error::other)
 }
 
 /// Gives the calling thread, and only it, this niceness (-20 to 19).

@@ -17,7 +17,7 @@ use crate::engine::server::Crowd;
 use crate::engine::sync::Ignored;
 use crate::engine::{Config, Engine};
 use crate::host::tunway::dropped;
-use crate::host::{prefer_huge_pages, set_nice};
+use crate::host::{interface_mtu, prefer_huge_pages, set_nice};
 use crate::port::af_packet::fanout::FlowHash;
 use crate::port::{GroupNumbers, PortDrop, PortError};
 use crate::sync::{Interface, Receiver, Sender};
@@ -296,10 +296,7 @@ impl Fleet for Workers {
 
     fn mtu(&mut self, _model: &Engine, interface: &str) -> Option<u32> {
         // Any interface will do, also one that no frames are taken from.
-        if interface.contains('/') || interface.starts_with('.') {
-            return None;
-        }
-        std::fs::read_to_string(format!("/sys/class/net/{interface}/mtu")).ok()?.trim().parse().ok()
+        interface_mtu(interface).ok()
     }
 
     fn open_daemon(&mut self, model: &Engine, config: &DaemonConfig, ports: u32) -> Result<(), Errno> {

@@ -21,7 +21,7 @@ pub use sender::Sender;
 pub struct Interface {
     pub name: String,
     pub index: u32,
-    /// Its first IPv4 address.
+    /// Its first IPv4 address that is good beyond the link, or else its first one.
     pub address: Option<Ipv4Addr>,
 }
 
@@ -30,9 +30,15 @@ impl Interface {
     /// There is no such interface, or the kernel does not tell.
     pub fn find(name: &str) -> io::Result<Interface> {
         let index = if_nametoindex(name)?;
-        let mut addresses = getifaddrs()?.filter(|entry| entry.interface_name == name);
-        let address = addresses.find_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip()));
-        Ok(Interface { name: name.to_owned(), index, address })
+        // An address may have a label, which the kernel gives in the place of the interface's name.
+        let is_its =
+            |label: &str| label.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
+        let addresses: Vec<Ipv4Addr> = getifaddrs()?
+            .filter(|entry| is_its(&entry.interface_name))
+            .filter_map(|entry| Some(entry.address?.as_sockaddr_in()?.ip()))
+            .collect();
+        let address = addresses.iter().find(|address| !address.is_link_local()).or(addresses.first());
+        Ok(Interface { name: name.to_owned(), index, address: address.copied() })
     }
 
     /// A port of a group as it is reached by this interface.
