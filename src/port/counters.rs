@@ -32,7 +32,7 @@ macro_rules! drops {
 }
 
 drops! {
-    /// The worker was too slow: the kernel found no free slot and dropped the frame.
+    /// The kernel found no free slot, as the worker was too slow; or a super-frame of SCTP, which no packet socket gets.
     RingFull "ring_full",
     /// The frame is longer than a slot, so that its end was lost.
     Truncated "truncated",

@@ -33,10 +33,13 @@ impl Chunks {
 
     /// A socket at the first queue of `interface` that is free; each worker needs one of its own. The kernel lets a
     /// socket have a queue that the link only receives by, and then sends nothing: those are not asked for.
+    ///
+    /// A link whose driver does not tell its queues has none of its own, but links below: a bond, a bridge, a VLAN. They
+    /// spread flows by what packet sockets tell of a frame and AF_XDP does not, and would take the frames of one flow
+    /// for those of another where they come by both.
     pub fn open(interface: u32, chunks: u32) -> Result<Chunks, (Step, io::Error)> {
-        // Where it is not known how many there are, a socket that sends nothing is given up when that shows.
-        let queues = channels::transmit_queues(interface).ok().flatten();
-        let queues = queues.map_or(MOST_QUEUES, |queues| queues.min(MOST_QUEUES));
+        let queues = channels::transmit_queues(interface).and_then(|queues| queues.ok_or_else(no_queues));
+        let queues = queues.map_err(|error| (Step::Bind, error))?.min(MOST_QUEUES);
         let mut queue = 0;
         loop {
             match XdpSender::open(interface, queue, chunks) {
@@ -87,8 +90,13 @@ impl Chunks {
 
     fn flush(&mut self, counters: &mut Counters) -> Result<(), Failure> {
         let (taken, outcome) = self.0.flush();
-        counters.sent += taken.frames;
+        // Which frames the driver dropped is not said, so that their bytes are among those sent.
+        let dropped = taken.dropped.min(taken.frames);
+        counters.sent += taken.frames - dropped;
         counters.sent_bytes += taken.bytes;
+        if dropped > 0 {
+            counters.drop_frames(PortDrop::QueueFull, dropped);
+        }
         let left = self.0.pending();
         let error = match outcome {
             Ok(()) if left == 0 => return Ok(()),
@@ -100,6 +108,10 @@ impl Chunks {
         counters.drop_frames(failure.reason, left.into());
         Err(failure)
     }
+}
+
+fn no_queues() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "the driver tells of no queues that it sends by")
 }
 
 /// What the virtio-net header in front of `frame` says of its checksum.

@@ -78,14 +78,16 @@ impl<R: Slots> Lanes<R> {
         }
         let longs = long.ready(limit);
         let shorts = self.first.ready(limit);
-        // Whatever is older than the newest of these is in sight.
+        // Whatever is older than the newest of these is in sight; and so is what was seen before the other ring was looked
+        // at, whatever its stamp: a slot may be stamped later than the next one.
         let newest_short = seen.checked_sub(1).map(|index| self.first.stamp(index));
         let newest_long = longs.checked_sub(1).map(|index| long.stamp(index));
         let horizon = newest_short.max(newest_long).unwrap_or(0);
         let mut next_long = self.order.iter().filter(|place| place.long).count();
         let mut next_short = self.order.len() - next_long;
         while self.order.len() < limit {
-            let short = (next_short < shorts).then(|| self.first.stamp(next_short)).filter(|&at| at <= horizon);
+            let in_sight = |at: &u64| next_short < seen || *at <= horizon;
+            let short = (next_short < shorts).then(|| self.first.stamp(next_short)).filter(in_sight);
             let from_long = (next_long < longs).then(|| long.stamp(next_long));
             match (short, from_long) {
                 (Some(short), Some(from_long)) if from_long < short => {
@@ -257,6 +259,17 @@ mod tests {
             prop_assert!(seen.is_sorted(), "{seen:?}");
             prop_assert_eq!(seen.len(), long.len());
         }
+    }
+
+    #[test]
+    fn what_was_stamped_late_keeps_nothing_back() {
+        let now = Rc::new(RefCell::new(Arrivals { now: 20, steps: Vec::new() }));
+        let script = |stamps: &[u64]| Script { stamps: stamps.to_vec(), released: 0, held: 0, now: now.clone() };
+        // One processor took the first slot, and stamped it after another one had stamped the second.
+        let mut lanes = Lanes::new(script(&[12, 10]), Some(script(&[11])));
+        assert_eq!(lanes.ready(8), 3, "nothing else will come to wake anybody");
+        lanes.release();
+        assert_eq!(lanes.ready(8), 0);
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) mod chunks;
 pub mod fanout;
 pub mod filter;
 #[cfg(test)]
-mod interpreter;
+pub mod interpreter;
 mod lanes;
 mod membership;
 mod overflow;

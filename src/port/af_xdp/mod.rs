@@ -29,6 +29,7 @@ use super::af_packet::transmit::PacketOutput;
 use super::af_packet::{self, PacketOptions};
 use super::error::PortError;
 use super::sys::bpf::Hook;
+use super::sys::channels;
 use super::sys::xdp::{Step, XdpSocket};
 use receive::XdpInput;
 use selector::Chooser;
@@ -63,8 +64,10 @@ pub(super) fn open(options: &XdpOptions) -> Result<(XdpInput, PacketOutput), Por
     let (packet, mut output) = af_packet::open(&PacketOptions { send_chunks: 0, ..options.packet.clone() })?;
     let mut sockets = open_sockets(options)?;
     // The queue is taken: the sending socket shares it, once. What the kernel has of its chunks when it is given up comes
-    // back to nobody, so that there is no second one.
-    output.set_chunks(sockets.first_mut().and_then(|socket| socket.sender().ok()).map(Chunks::new));
+    // back to nobody, so that there is no second one. Links that have others below send by packet sockets, see `Chunks`.
+    let has_queues = channels::transmit_queues(options.packet.interface).is_ok_and(|queues| queues.is_some());
+    let sender = sockets.first_mut().filter(|_| has_queues).and_then(|socket| socket.sender().ok());
+    output.set_chunks(sender.map(Chunks::new));
     for (queue, socket) in (0..).zip(&sockets) {
         options.chooser.sockets.lead(queue, socket).map_err(at("leading frames to an AF_XDP socket"))?;
     }

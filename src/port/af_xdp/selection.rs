@@ -22,6 +22,9 @@
 //! field holds the sum of the pseudo-header. Such datagrams are passed, super-frames or not, and so is the one finished
 //! datagram in 65536 whose checksum is that number. What is taken is finished, or damaged and stays so.
 //!
+//! So are datagrams to the ports of tunnels over UDP ([`TUNNELS`]): a sender on the same machine finishes the outer
+//! checksum as if the inner one were, and leaves that to others.
+//!
 //! A UDP datagram without checksum may hold an encapsulated packet whose own checksum is unfinished, which
 //! only the packet ring's metadata tells.
 
@@ -31,7 +34,7 @@ use crate::base::{Family, Mac, Prefix, Protocol};
 use crate::wire::EtherType;
 use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::ip::{v4, v6};
-use crate::wire::transport::udp;
+use crate::wire::transport::{self, udp};
 
 use super::entries::{ADDRESS, COUNT, FROM, MAPPED, STATION, TO, VIRTUAL};
 use crate::port::bpf::program::{Assembler, Label, Program, ProgramTooLong, Register, Test, Width};
@@ -39,6 +42,9 @@ use crate::port::bpf::program::{Assembler, Label, Program, ProgramTooLong, Regis
 /// Longest frame that is taken: what a chunk of `CHUNK` bytes holds beside
 /// the headroom that the kernel leaves in it.
 pub const LONGEST: usize = crate::port::sys::xdp::ROOM;
+
+/// Ports of VXLAN, Geneve, GUE and FOU as everybody has them, and of VXLAN as Linux had it first.
+const TUNNELS: [u16; 5] = [4789, 6081, 6080, 5555, 8472];
 
 /// What the program returns for a frame that goes on as if there were no program (XDP_PASS).
 pub(super) const PASS: i32 = 2;
@@ -205,6 +211,10 @@ fn family(code: &mut Assembler, layout: &Layout, maps: Maps, take: Label, pass: 
     code.branch(Test::Different, SCRATCH, Protocol::UDP.0.into(), pass);
     code.load(Width::Half, SCRATCH, FRAME, layout.transport + udp::CHECKSUM as i16);
     code.branch(Test::Equal, SCRATCH, 0, pass);
+    code.load(Width::Half, SCRATCH, FRAME, layout.transport + transport::DESTINATION_PORT.start as i16);
+    for port in TUNNELS {
+        code.branch(Test::Equal, SCRATCH, half(port.to_be_bytes()), pass);
+    }
     is_finished(code, layout, pass);
 
     // Whose station it came to.

@@ -254,6 +254,36 @@ fn when_a_link_was_down_frames_leave_again() {
 }
 
 #[test]
+fn what_the_driver_drops_was_not_sent() {
+    in_namespace(|| {
+        let Some(mut ports) = ports() else { return };
+        // The link itself is up; its far end is not.
+        must("ip link set right down");
+        let packets: Vec<_> = (0..40).map(|number| (udp_packet(number), Offload::NONE)).collect();
+        send(&mut ports, &packets);
+        let counters = ports.counters(A).unwrap();
+        assert_eq!((counters.sent, counters.dropped(PortDrop::QueueFull)), (0, 40));
+    });
+}
+
+#[test]
+fn a_link_with_others_below_has_no_chunks() {
+    in_namespace(|| {
+        veth_pair();
+        if let Err(error) = run("ip link add name br0 type bridge") {
+            return println!("not run: {error}");
+        }
+        must("ip link set right master br0");
+        must("ip link set br0 up");
+        let (_, error) = Chunks::open(index_of("br0"), 64).unwrap_err();
+        assert!(
+            error.kind() == std::io::ErrorKind::Unsupported || error.raw_os_error() == Some(libc::EPERM),
+            "{error}"
+        );
+    });
+}
+
+#[test]
 fn what_the_kernel_would_stop_at_is_refused_and_holds_nothing_up() {
     in_namespace(|| {
         let Some(mut ports) = ports() else { return };

@@ -133,6 +133,9 @@ fn what_a_descriptor_cannot_carry_stays_with_the_packet_ring() {
     check("a later piece", &edited(&|bytes| bytes[21] = 1), false);
     check("do not fragment", &edited(&|bytes| bytes[20] |= 0x40), true);
     check("no checksum", &edited(&|bytes| bytes[40..42].fill(0)), false);
+    for port in TUNNELS {
+        check("a tunnel over UDP", &edited(&|bytes| bytes[36..38].copy_from_slice(&port.to_be_bytes())), false);
+    }
     check("SCTP", &edited(&|bytes| bytes[23] = 132), false);
     check("longer than the frame says it is", &edited(&|bytes| bytes.truncate(130)), false);
     check("a VLAN tag in the bytes", &edited(&|bytes| bytes[12..14].copy_from_slice(&[0x81, 0])), false);

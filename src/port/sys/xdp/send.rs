@@ -32,6 +32,8 @@ const TRIES: u32 = 8;
 pub struct Taken {
     pub frames: u64,
     pub bytes: u64,
+    /// How many of the frames the driver dropped.
+    pub dropped: u64,
 }
 
 /// Chunks to send from, by number, in memory that other chunks lie in too.
@@ -157,15 +159,15 @@ impl XdpSender {
     }
 
     /// Has the kernel send what was pushed; never waits. What it does not take now is tried again next time.
-    /// Says what was taken since the last time.
+    /// Says what was taken since the last time, and how much of that the driver dropped.
     ///
     /// # Errors
-    /// What befell the link. Of a frame that alone could not be sent nobody is told but the driver's counters.
+    /// What befell the link.
     #[inline]
     pub fn flush(&mut self) -> (Taken, io::Result<()>) {
-        let outcome = self.push_out();
-        let taken = self.transmit.consumer().load(Ordering::Acquire);
         let mut sum = Taken::default();
+        let outcome = self.push_out(&mut sum.dropped);
+        let taken = self.transmit.consumer().load(Ordering::Acquire);
         while self.counted != taken {
             // SAFETY: the entry was written by us, and is not written again before it is counted: `push` writes only
             // with a free chunk, of which there are as many as entries, and the kernel only reads.
@@ -177,7 +179,7 @@ impl XdpSender {
         (sum, outcome)
     }
 
-    fn push_out(&mut self) -> io::Result<()> {
+    fn push_out(&mut self, all_dropped: &mut u64) -> io::Result<()> {
         let mut tries = TRIES;
         let mut left = self.pending();
         // As many as the driver may drop.
@@ -195,6 +197,7 @@ impl XdpSender {
                     Some(libc::EBUSY) if droppable > 0 => {
                         droppable -= 1;
                         dropped = true;
+                        *all_dropped += 1;
                     }
                     // So many at once and no more; the driver is busy; no memory.
                     Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::ENOMEM | libc::EINTR) => {}
