@@ -7,7 +7,7 @@
 //! the protocol: raw(7) sockets count as a receiver even where their filter refuses the packet.
 
 use std::io::{self, Read};
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::{Domain, SockAddr, SockFilter, Socket, Type};
@@ -46,7 +46,7 @@ impl Capture {
             if own.is_empty() && policy.gue_port.is_none() {
                 continue;
             }
-            let socket = open_socket(link, family, &filter(family, &own, policy.gue_port));
+            let socket = open_socket(link, family, &filter(link.index, family, &own, policy.gue_port));
             let socket = socket.map_err(RealServerError::io("a packet socket"))?;
             captures.push(Capture { socket, link: link.name.clone(), header_length });
         }
@@ -90,21 +90,35 @@ pub fn hush(policy: &Policy) -> Result<Vec<Socket>, RealServerError> {
             Family::V4 => Domain::IPV4,
             Family::V6 => Domain::IPV6,
         };
-        let socket = Socket::new(domain, Type::RAW, Some(i32::from(protocol.0).into()))
-            .and_then(refuse_everything)
-            .map_err(RealServerError::io("a raw socket"))?;
-        sockets.push(socket);
+        match Socket::new(domain, Type::RAW, Some(i32::from(protocol.0).into())).and_then(refuse_everything) {
+            // A kernel without IPv6 refuses none of its packets.
+            Err(error) if *family == Family::V6 && is_unknown_family(&error) => {}
+            socket => sockets.push(socket.map_err(RealServerError::io("a raw socket"))?),
+        }
     }
     if let Some(port) = policy.gue_port {
         let open = || -> io::Result<Socket> {
-            let socket = refuse_everything(Socket::new(Domain::IPV6, Type::DGRAM, None)?)?;
-            socket.set_only_v6(false)?;
-            socket.bind(&SockAddr::from(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port.0))))?;
+            let (socket, any) = match Socket::new(Domain::IPV6, Type::DGRAM, None) {
+                Err(error) if is_unknown_family(&error) => {
+                    (Socket::new(Domain::IPV4, Type::DGRAM, None)?, IpAddr::from(Ipv4Addr::UNSPECIFIED))
+                }
+                socket => {
+                    let socket = socket?;
+                    socket.set_only_v6(false)?;
+                    (socket, IpAddr::from(Ipv6Addr::UNSPECIFIED))
+                }
+            };
+            let socket = refuse_everything(socket)?;
+            socket.bind(&SockAddr::from(SocketAddr::from((any, port.0))))?;
             Ok(socket)
         };
         sockets.push(open().map_err(RealServerError::io("the UDP port of GUE tunnels"))?);
     }
     Ok(sockets)
+}
+
+fn is_unknown_family(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }
 
 fn refuse_everything(socket: Socket) -> io::Result<Socket> {
@@ -139,6 +153,7 @@ fn open_socket(link: &Link, family: Family, filter: &[SockFilter]) -> io::Result
 /// Instruction codes of the classic BPF (linux/filter.h), as far as they are needed.
 mod bpf {
     pub const LOAD_BYTE: u16 = 0x30;
+    pub const LOAD_WORD: u16 = 0x20;
     pub const LOAD_HALF_INDEXED: u16 = 0x48;
     pub const LOAD_HALF: u16 = 0x28;
     /// X becomes four times the low half of a byte: the length of an IPv4 header.
@@ -147,15 +162,19 @@ mod bpf {
     pub const RETURN: u16 = 0x06;
     /// Where the kernel shows whom a packet was for (SKF_AD_OFF + SKF_AD_PKTTYPE).
     pub const PACKET_TYPE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_PKTTYPE).cast_unsigned();
+    /// Where the kernel shows by which interface it came (SKF_AD_OFF + SKF_AD_IFINDEX).
+    pub const INTERFACE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_IFINDEX).cast_unsigned();
     pub const TO_THIS_HOST: u32 = libc::PACKET_HOST as u32;
     pub const WHOLE: u32 = u32::MAX;
     /// Offsets from here on count from the IP header, whatever is before it.
     pub const IP_HEADER: u32 = libc::SKF_NET_OFF.cast_unsigned();
 }
 
-/// Passes packets to this host with one of `protocols`, or UDP to `port`. Jumps count the
-/// instructions that are left out.
-fn filter(family: Family, protocols: &[Protocol], port: Option<Port>) -> Vec<SockFilter> {
+/// Passes packets to this host by the interface of that number with one of `protocols`, or UDP to `port`. Jumps count
+/// the instructions that are left out.
+///
+/// What comes by a VLAN or macvlan link comes to the sockets of the link below as well, as if it were theirs.
+fn filter(interface: u32, family: Family, protocols: &[Protocol], port: Option<Port>) -> Vec<SockFilter> {
     let [refuse, accept] = [0, bpf::WHOLE].map(|length| SockFilter::new(bpf::RETURN, 0, 0, length));
     let (protocol_at, load_port) = match family {
         Family::V4 => {
@@ -173,6 +192,8 @@ fn filter(family: Family, protocols: &[Protocol], port: Option<Port>) -> Vec<Soc
     }
     let to_refuse = (protocols.len() + datagrams.len()) as u8;
     let mut program = vec![
+        SockFilter::new(bpf::LOAD_WORD, 0, 0, bpf::INTERFACE),
+        SockFilter::new(bpf::JUMP_IF_EQUAL, 0, to_refuse + 3, interface),
         SockFilter::new(bpf::LOAD_BYTE, 0, 0, bpf::PACKET_TYPE),
         SockFilter::new(bpf::JUMP_IF_EQUAL, 0, to_refuse + 1, bpf::TO_THIS_HOST),
         SockFilter::new(bpf::LOAD_BYTE, 0, 0, bpf::IP_HEADER + protocol_at),
