@@ -305,6 +305,12 @@ impl Prefix {
         Family::of(&self.address)
     }
 
+    /// The same without the bits behind the prefix, which say nothing: what routes are known by.
+    pub fn network(&self) -> Prefix {
+        let family = self.family();
+        Prefix { address: Address::from(self.address).masked(family, self.length).to_ip(family), ..*self }
+    }
+
     pub fn contains(&self, address: IpAddr) -> bool {
         let family = self.family();
         family == Family::of(&address)
@@ -351,6 +357,11 @@ mod tests {
         let v6 = Address::from("fd01:2:3:4:5::6".parse::<IpAddr>().unwrap());
         let cut = Address::from("fd01:2:3:4::".parse::<IpAddr>().unwrap());
         assert_eq!(v6.masked(Family::V6, 64), cut);
+        for (text, network) in
+            [("10.9.9.5/24", "10.9.9.0/24"), ("10.9.9.5", "10.9.9.5"), ("fd01:2::5/32", "fd01:2::/32")]
+        {
+            assert_eq!(text.parse::<Prefix>().unwrap().network(), network.parse().unwrap());
+        }
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub const DISCOVERY_FRAME_LENGTH: usize = ETHERNET_LENGTH + IPV6_LENGTH + FIXED_
 
 /// A hop limit that no router lets through: the sender is on the link.
 const ON_LINK: u8 = 255;
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+/// Where news is told to all, and where no question is asked.
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// The group that listens for questions about `address` (RFC 4291 section 2.7.1).
 pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {

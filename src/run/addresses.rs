@@ -54,8 +54,8 @@ impl Addresses {
         self.virtual_prefixes.iter().filter(is_led).copied().collect()
     }
 
-    /// The addresses that are answered for: virtual ones that the host does not have, those of
-    /// mark rules that name single addresses, and the gateways.
+    /// The addresses that are answered for, none of them the host's: virtual ones, those of mark rules that name single
+    /// addresses, and the gateways.
     pub fn owned_by(&self, model: &Engine, network: &Network) -> Vec<Owned> {
         if !self.holding {
             return Vec::new();
@@ -67,7 +67,11 @@ impl Addresses {
             single_destinations(rule).filter(|address| table.has_mark(Family::of(address), rule.mark))
         });
         let addresses: BTreeSet<IpAddr> = by_service.chain(by_mark).filter(|&address| !is_host(address)).collect();
-        let gateways = self.gateways.iter().map(|&address| Owned { address, role: Role::Gateway, link: None });
+        let gateways = self.gateways.iter().filter(|&&address| !is_host(address)).map(|&address| Owned {
+            address,
+            role: Role::Gateway,
+            link: None,
+        });
         let virtual_ones = addresses.into_iter().map(|address| Owned { address, role: Role::Virtual, link: None });
         let mut owned: Vec<Owned> = virtual_ones.chain(gateways).collect();
         owned.sort_by_key(|entry| entry.address);
@@ -103,8 +107,10 @@ pub fn single_destinations(rule: &MarkRule) -> impl Iterator<Item = IpAddr> {
 pub fn virtual_prefixes(model: &Engine) -> Vec<Prefix> {
     let table = model.service_table();
     let by_service = table.virtual_addresses().map(|(family, address)| Prefix::host(address.to_ip(family)));
-    let by_mark =
-        model.marks().iter().flat_map(|rule| rule.matching.destinations.iter().map(|prefix| (rule.mark, *prefix)));
+    let by_mark = model
+        .marks()
+        .iter()
+        .flat_map(|rule| rule.matching.destinations.iter().map(|prefix| (rule.mark, prefix.network())));
     let by_mark = by_mark.filter(|&(mark, prefix)| table.has_mark(prefix.family(), mark)).map(|(_, prefix)| prefix);
     let mut prefixes: Vec<Prefix> = by_service.chain(by_mark).collect();
     prefixes.sort_unstable_by_key(|prefix| (prefix.address, prefix.length));
@@ -120,4 +126,41 @@ pub fn client_network(model: &Engine) -> ClientNetwork {
         Family::V6 => ClientNetwork { v6: service.config.netmask.min(128) as u8, ..ClientNetwork::HOST },
     });
     networks.fold(ClientNetwork::HOST, ClientNetwork::including)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::base::LinkId;
+    use crate::engine::{Config, HostStack};
+    use crate::table::network::LinkLayer;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn nothing_is_answered_for_that_the_host_has() {
+        let words = ["run", "--gateway-ip", "172.16.0.1", "--gateway-ip", "172.16.0.2"];
+        let addresses = Addresses::new(&Line::parse_from(words).options);
+        let engine = Engine::new(&Config { maximum_connections: 16, seed: 1, host_stack: HostStack::Beside });
+        let link = Link {
+            id: LinkId(0),
+            index: 1,
+            name: "eth1".into(),
+            layer: LinkLayer::Ethernet,
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            virtual_mac: None,
+            mtu: 1500,
+            up: true,
+            addresses: vec!["172.16.0.1/24".parse().unwrap()],
+        };
+        let owned = addresses.owned_by(&engine, &Network::new(vec![link], vec![]));
+        let owned: Vec<String> = owned.iter().map(|entry| entry.address.to_string()).collect();
+        assert_eq!(owned, ["172.16.0.2"], "the host would be cut off");
+    }
 }

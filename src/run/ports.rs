@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::base::{LinkId, Tick};
+use crate::host::discovery::{ALL_NODES, group_mac};
 use crate::host::network::View;
 use crate::host::posture::Forwarding;
 use crate::port::af_packet::fanout::{ClientNetwork, FlowHash, Steering};
@@ -254,13 +255,14 @@ impl LinkPorts {
 }
 
 /// What a link's ports let through: frames to its own address and the virtual one, and
-/// neighbour discovery for what is owned.
+/// neighbour discovery for what is owned, and for all nodes: whose address is another now.
 fn filter(addresses: &Addresses, link: &Link) -> Program {
     let groups = addresses
         .owned
         .iter()
         .filter(|entry| entry.address.is_ipv6())
         .map(|entry| solicited_node(entry.address.into()));
+    let groups = groups.chain([group_mac(ALL_NODES)]);
     let mut filter = LinkFilter { addresses: vec![link.mac], groups: groups.collect() };
     filter.addresses.extend(addresses.virtual_mac);
     filter.groups.sort_unstable();
@@ -276,6 +278,7 @@ mod tests {
     use super::*;
     use crate::base::Mac;
     use crate::engine::{Config, HostStack};
+    use crate::port::af_packet::interpreter::{Packet, run};
     use crate::run::permit::Permission;
     use crate::run::workers::Plan;
     use crate::table::Network;
@@ -345,6 +348,22 @@ mod tests {
         assert_eq!(ports.lines(&broken).len(), 1);
         assert!(ports.open(now + RETRY, &workers, &broken, &addresses).is_err());
         workers.stop();
+    }
+
+    #[test]
+    fn whose_address_is_another_now_is_heard() {
+        let addresses = Addresses::new(&Line::parse_from(["run"]).options);
+        let view = view(&[1]);
+        let program = filter(&addresses, view.network.link(LinkId(0)).unwrap());
+        let sent = |kind: u8| {
+            let mut frame = [0; 100];
+            frame[..6].copy_from_slice(&[0x33, 0x33, 0, 0, 0, 1]);
+            frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+            (frame[20], frame[54]) = (58, kind);
+            run(&program, &Packet { data: &frame, network: &frame[14..], protocol: 0x86dd, ..Packet::default() }) > 0
+        };
+        assert!(sent(136), "an advertisement that nobody asked for");
+        assert!(!sent(128), "an echo request");
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct Server {
     due: VecDeque<Token>,
     /// Clients may be waiting to be accepted.
     knocking: bool,
+    /// Those that wait could not be, for want of descriptors: the socket does not tell of them again.
+    kept_waiting: bool,
     turn_started: Tick,
     stopping: bool,
 }
@@ -79,6 +81,7 @@ impl Server {
             next_token: FIRST_CLIENT,
             due: VecDeque::new(),
             knocking: false,
+            kept_waiting: false,
             turn_started: clock.now(),
             stopping: false,
         })
@@ -97,6 +100,7 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 outcome => outcome?,
             }
+            self.knocking |= std::mem::take(&mut self.kept_waiting);
             for event in &events {
                 match event.token() {
                     LISTENER => self.knocking = true,
@@ -141,6 +145,7 @@ impl Server {
                     self.knocking = false;
                     if error.kind() != io::ErrorKind::WouldBlock {
                         log::warn!("a control connection was not accepted: {error}");
+                        self.kept_waiting = true;
                     }
                     break;
                 }

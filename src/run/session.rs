@@ -92,20 +92,27 @@ impl Session {
     /// Answers what was received, while the client takes the answers; whether that was all.
     fn answer(&mut self, desk: &mut dyn Desk) -> io::Result<bool> {
         let mut used = 0;
-        let all = loop {
+        let outcome = loop {
             if self.unsent.len() >= MOST_UNSENT || desk.is_late() {
-                break false;
+                break Ok(false);
             }
-            let Some((request, length)) = decode::<Request>(&self.received[used..])? else { break true };
+            let (request, length) = match decode::<Request>(&self.received[used..]) {
+                Ok(Some(whole)) => whole,
+                Ok(None) => break Ok(true),
+                Err(error) => break Err(error),
+            };
             used += length;
-            encode(&desk.answer(request), &mut self.unsent)?;
+            if let Err(error) = encode(&desk.answer(request), &mut self.unsent) {
+                break Err(error);
+            }
             self.held += 1;
         };
+        // What was asked for before something that cannot be understood holds.
         if used > 0 {
             self.received.drain(..used);
             desk.hand_over();
         }
-        Ok(all)
+        outcome
     }
 
     /// Reads what the client has sent; whether that was anything.

@@ -12,7 +12,7 @@ use crate::engine::conn::Budget;
 use crate::host::responder::{ANSWER_LENGTH, Owned};
 use crate::port::af_packet::program::Program;
 use crate::port::{Adjustment, GroupNumbers, Port, PortError, Queueing};
-use crate::table::{Change, DaemonRole, Network};
+use crate::table::{Change, DaemonRole, Link, Network};
 
 use super::super::hops::send_frame;
 use super::super::mailbox::{Message, Way};
@@ -159,8 +159,12 @@ impl Worker {
             if now.is_none_or(|now| now.mac != link.mac) {
                 self.hops.forget_link(link.id);
             }
-            // Neighbours know what is owned by the address that the link had.
-            moved.extend(now.filter(|now| now.source_mac() != link.source_mac()).map(|now| now.id));
+            // Neighbours know what is owned by the address that the link had. Where the virtual MAC comes or goes, it is
+            // with all that is owned, which is announced when it is told of, or is not to be any more.
+            let is_other = |now: &&Link| {
+                now.source_mac() != link.source_mac() && now.virtual_mac.is_some() == link.virtual_mac.is_some()
+            };
+            moved.extend(now.filter(is_other).map(|now| now.id));
         }
         moved.into_iter().for_each(|link| self.announce_on(link));
         self.engine.set_network(network.clone());
