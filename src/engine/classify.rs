@@ -89,7 +89,7 @@ impl Engine {
         let mark = self.mark_of(&parts, &link.name);
         let target = if self.services.is_virtual(family, parts.destination) || self.services.has_mark(family, mark) {
             Target::Virtual
-        } else if self.network.is_local(family, parts.destination) {
+        } else if self.network.is_local(family, parts.destination) || self.is_known_by_mark(family, parts.destination) {
             Target::Own
         } else {
             Target::Transit
@@ -131,22 +131,40 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the rules of mark services name an address, which is answered for then, also for what none of them takes.
+    fn is_known_by_mark(&self, family: Family, address: Address) -> bool {
+        !self.marks.is_empty()
+            && self.rules_naming(family, address).any(|rule| self.services.has_mark(family, rule.mark))
+    }
+
     /// The firewall mark that the operator's rules give a packet.
     pub(super) fn mark_of(&self, parts: &Dissected, link: &str) -> u32 {
         if self.marks.is_empty() {
             return 0;
         }
-        mark_of(
-            &self.marks,
-            &MarkFields {
-                family: parts.family,
-                protocol: parts.protocol,
-                source: parts.source,
-                destination: parts.destination,
-                ports: parts.ports.map(|(source, destination)| (source.0, destination.0)),
-                link,
-            },
-        )
+        mark_of(&self.marks, &mark_fields(parts, link))
+    }
+
+    /// Whether a later fragment, which has no ports, may be of a datagram that a mark service takes.
+    pub(super) fn may_be_marked(&self, parts: &Dissected, link: LinkId) -> bool {
+        if self.marks.is_empty() || parts.ports.is_some() || !parts.is_fragment() {
+            return false;
+        }
+        let Some(link) = self.network.link(link) else { return false };
+        let fields = mark_fields(parts, &link.name);
+        let mut rules = self.marks.iter().filter(|rule| self.services.has_mark(parts.family, rule.mark));
+        rules.any(|rule| rule.matching.takes_with_ports(&fields))
+    }
+}
+
+fn mark_fields<'a>(parts: &Dissected, link: &'a str) -> MarkFields<'a> {
+    MarkFields {
+        family: parts.family,
+        protocol: parts.protocol,
+        source: parts.source,
+        destination: parts.destination,
+        ports: parts.ports.map(|(source, destination)| (source.0, destination.0)),
+        link,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the engine sends of its own accord: ICMP errors to whoever sent a packet that cannot go on.
 
 use crate::base::{Address, Family, Prefix, Tick};
-use crate::table::{Flow, NextHop, RouteKind};
+use crate::table::{Flow, MarkRule, NextHop, RouteKind};
 use crate::wire::Dissected;
 use crate::wire::checksum::{Checksum, Sum};
 use crate::wire::dissect::dissect_quoted;
@@ -129,11 +129,14 @@ impl Engine {
     /// Whether errors may come from `address`: the host's own, a service's, or one that a mark rule
     /// names by itself.
     pub(super) fn speaks_for(&self, family: Family, address: Address) -> bool {
-        let named = || {
-            let single = Prefix::host(address.to_ip(family));
-            self.marks.iter().any(|rule| rule.matching.destinations.contains(&single))
-        };
+        let named = || self.rules_naming(family, address).next().is_some();
         self.services.is_virtual(family, address) || self.network.is_local(family, address) || named()
+    }
+
+    /// The mark rules that name `address` by itself.
+    pub(super) fn rules_naming(&self, family: Family, address: Address) -> impl Iterator<Item = &MarkRule> {
+        let single = Prefix::host(address.to_ip(family));
+        self.marks.iter().filter(move |rule| rule.matching.destinations.contains(&single))
     }
 
     /// Queues an error to `to`, from `own` or the address that faces `to`; its length.

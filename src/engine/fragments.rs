@@ -1,6 +1,6 @@
 //! Fragments: put together on the way in, taken apart on the way out.
 
-use crate::base::{Family, Protocol, Tick};
+use crate::base::{Family, LinkId, Protocol, Tick};
 use crate::wire::fragment::{Fragments, Original, Piece};
 use crate::wire::frame::ETHERNET_LENGTH;
 use crate::wire::offload::Completion;
@@ -15,26 +15,34 @@ use super::{Engine, HostStack};
 
 impl Engine {
     /// Whether fragments of this kind are put together before anything else is done with them.
-    pub(super) fn wants_whole(&self, seen: &Seen) -> bool {
+    pub(super) fn wants_whole(&self, seen: &Seen, link: LinkId) -> bool {
         let parts = &seen.parts;
         match seen.target {
             Target::Virtual => true,
-            Target::Own => self.host_stack == HostStack::Absent,
+            Target::Own => {
+                self.host_stack == HostStack::Absent
+                    || !self.network.is_local(parts.family, parts.destination)
+                    || self.may_be_marked(parts, link)
+            }
             // Without ports in them, IPsec's fragments are translated one by one on their way through.
             Target::Transit if parts.family == Family::V4 && matches!(parts.protocol, Protocol::AH | Protocol::ESP) => {
                 false
             }
             Target::Transit => {
                 self.services.serves(parts.family)
-                    && (seen.routed_by_us || self.services.is_masqueraded(parts.family, parts.source))
+                    && (seen.routed_by_us
+                        || self.services.is_masqueraded(parts.family, parts.source)
+                        || self.may_be_marked(parts, link))
             }
         }
     }
 
     /// Takes a fragment; the one that makes its datagram whole lets it go on its way.
     pub(super) fn reassemble(&mut self, now: Tick, frame: &mut Frame, seen: Seen) -> Verdict {
-        // A router looks at each IPv4 fragment before anything puts them together.
+        // A router looks at each IPv4 fragment before anything puts them together; one that may be a client's waits until
+        // the first one says whose it is.
         if (seen.target, seen.parts.family) == (Target::Transit, Family::V4)
+            && !self.may_be_marked(&seen.parts, frame.link)
             && let Err(verdict) = self.route_onwards(now, frame, &seen)
         {
             return verdict;

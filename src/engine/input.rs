@@ -10,6 +10,7 @@ use super::conn::{ConnFlags, TupleKey};
 use super::emit::Complaint;
 use super::pick::{NoConnection, Wanted, connection_flags};
 use super::proto::{self, tcp};
+use super::related::quoted;
 use super::sched::Request;
 use super::track::{End, Sender};
 use super::verdict::{DropReason, PassReason, Verdict};
@@ -37,10 +38,24 @@ impl Engine {
             return verdict;
         }
         match seen.target {
+            // A real server's answer may carry the mark of a service as well: where both ports are alike, say.
+            Target::Virtual if self.is_marked_answer(frame, seen) => self.output(now, frame, seen),
             Target::Virtual => self.input(now, frame, seen),
             Target::Own => self.own(now, frame, seen),
             Target::Transit => self.output(now, frame, seen),
         }
+    }
+
+    /// Whether a packet that is a client's by its mark alone answers one, or is an error about what a server was sent.
+    fn is_marked_answer(&self, frame: &Frame, seen: &Seen) -> bool {
+        let Seen { parts, mark, .. } = seen;
+        if *mark == 0 || self.services.is_virtual(parts.family, parts.destination) || is_own(&self.network, seen) {
+            return false;
+        }
+        if super::related::is_icmp(parts) {
+            return quoted(parts, frame.packet()).is_some_and(|inner| self.reply_of(&inner).is_some());
+        }
+        self.find_reply(seen).is_some()
     }
 
     fn input(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {

@@ -236,7 +236,7 @@ impl Engine {
         if let Some(complaint) = seen.wrong {
             return self.refuse(now, frame, &seen, complaint);
         }
-        if seen.parts.fragment != FragmentPart::Whole && self.wants_whole(&seen) {
+        if seen.parts.fragment != FragmentPart::Whole && self.wants_whole(&seen, frame.link) {
             return self.reassemble(now, frame, seen);
         }
         self.process(now, frame, &seen)

@@ -51,7 +51,7 @@ impl Engine {
     }
 
     /// The connection that a packet of a real server answers.
-    fn find_reply(&self, seen: &Seen) -> Option<ConnectionId> {
+    pub(super) fn find_reply(&self, seen: &Seen) -> Option<ConnectionId> {
         if !self.services.serves(seen.parts.family) || !proto::is_balanced(&seen.parts) {
             return None;
         }

@@ -193,7 +193,7 @@ impl Engine {
     }
 
     /// The connection whose request, as the real server got it, is quoted.
-    fn reply_of(&self, inner: &Quoted) -> Option<ConnectionId> {
+    pub(super) fn reply_of(&self, inner: &Quoted) -> Option<ConnectionId> {
         let Ends { protocol, source, destination } = ends(&inner.parts)?;
         self.connections.find_reply(inner.parts.family, protocol, destination, source)
     }

@@ -3,7 +3,7 @@
 //! - [`world`]: an engine on a small network, and [`packet`]: the packets that are put into it.
 //! - [`sound`]: a second, independent parser that judges what comes out.
 //! - `reasons`, `offloads`: tables of single frames; `anything`, `counters`, `nat`: properties;
-//!   `errors`: what senders are told, and tell; `ftp`: sessions; `synchronisation`: what one engine tells another; `defences`: what floods lead to;
+//!   `errors`: what senders are told, and tell; `marks`: services by firewall mark; `ftp`: sessions; `synchronisation`: what one engine tells another; `defences`: what floods lead to;
 //!   `former`: connections that outlive their destination; `local_server`: servers of the host itself; `found`: what random scenarios found to differ.
 //! - [`fuzz`]: whatever bytes ask for, changes and time included.
 
@@ -29,6 +29,8 @@ mod ftp;
 pub mod fuzz;
 #[cfg(test)]
 mod local_server;
+#[cfg(test)]
+mod marks;
 #[cfg(test)]
 mod nat;
 #[cfg(test)]

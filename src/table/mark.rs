@@ -46,12 +46,17 @@ impl MarkMatch {
             ranges.is_empty()
                 || packet.ports.is_some_and(|ports| ranges.iter().any(|range| range.contains(&pick(ports))))
         };
+        port_in(&self.destination_ports, |(_, destination)| destination)
+            && port_in(&self.source_ports, |(source, _)| source)
+            && self.takes_with_ports(packet)
+    }
+
+    /// Whether it would take the packet with some ports or others: a later fragment does not have those of its datagram.
+    pub fn takes_with_ports(&self, packet: &MarkFields) -> bool {
         let address_in = |prefixes: &[Prefix], address: Address| {
             prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.contains(address.to_ip(packet.family)))
         };
         (self.protocols.is_empty() || self.protocols.contains(&packet.protocol))
-            && port_in(&self.destination_ports, |(_, destination)| destination)
-            && port_in(&self.source_ports, |(source, _)| source)
             && address_in(&self.destinations, packet.destination)
             && address_in(&self.sources, packet.source)
             && (self.links.is_empty() || self.links.iter().any(|name| name == packet.link))
@@ -125,7 +130,10 @@ mod tests {
         assert_eq!(mark_of(&rules, &packet(443)), 7);
         assert_eq!(mark_of(&rules, &packet(22)), 1);
         assert_eq!(mark_of(&rules, &MarkFields { link: "eth1", ..packet(22) }), 0);
-        assert_eq!(mark_of(&rules, &MarkFields { ports: None, ..packet(80) }), 1);
+        let later = MarkFields { ports: None, ..packet(80) };
+        assert_eq!(mark_of(&rules, &later), 1);
+        assert!(rules[1].matching.takes_with_ports(&later));
+        assert!(!rules[1].matching.takes_with_ports(&MarkFields { protocol: Protocol::UDP, ..later }));
         assert_eq!(rules[1].to_string(), "7 --protocol tcp --destination 10.9.9.0/24 --dport 80,443");
     }
 }

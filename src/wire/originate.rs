@@ -252,7 +252,7 @@ fn single_source(family: Family, source: &[u8]) -> Result<(), Silence> {
     let single = match family {
         Family::V4 => {
             let address = ipv4_address(source)?;
-            address.octets()[0] != 0 && !address.is_multicast() && !address.is_broadcast()
+            !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
         }
         Family::V6 => {
             let address = ipv6_address(source)?;

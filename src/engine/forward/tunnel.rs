@@ -222,11 +222,8 @@ impl Engine {
 
     fn outer(&mut self, seen: &Seen, id: ConnectionId, hop: &NextHop) -> Option<Outer> {
         let connection = self.connections.get(id)?;
-        let tunnel = connection
-            .destination
-            .and_then(|id| self.services.destinations.get(id))
-            .map(|destination| destination.tunnel)
-            .unwrap_or_default();
+        // One that another director told of, and that has no real server here, has no kind of tunnel either.
+        let tunnel = self.services.destinations.get(connection.destination?)?.tunnel;
         Some(Outer {
             family: connection.destination_family,
             source: hop.source,

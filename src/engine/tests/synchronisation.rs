@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::base::{Address, Family, Port, Protocol};
 use crate::engine::sync::{Ignored, LaneCounts, Share};
-use crate::engine::{PassReason, Verdict};
+use crate::engine::{DropReason, PassReason, Verdict};
 use crate::table::{Change, DaemonConfig, DaemonRole, Errno, ForwardingMethod, ServiceConfig, ServiceFlags};
 use crate::wire::sync::{self, Entry, Recognised, Version};
 
@@ -242,6 +242,16 @@ fn a_message_is_closed_at_255_entries_and_eight_leave_at_once() {
     world.engine.message_waits(world.now, 0);
     assert!(world.engine.message_due(world.now).is_none(), "the network is busy");
     assert!(world.engine.message_due(world.now + 20).is_some());
+}
+
+#[test]
+fn without_its_real_server_a_connection_has_no_kind_of_tunnel() {
+    let tunneled = Entry { flags: 0x2, destination: address("172.16.0.77").into(), ..entry() };
+    let mut world = with_daemon(DaemonRole::Backup);
+    world.engine.receive_message(world.now, &message(&[tunneled]));
+    assert_eq!(world.engine.connection_table().len(), 1);
+    let outcome = world.request(&segment(40000, ACK));
+    assert_eq!((outcome.verdict, outcome.sent.len()), (Verdict::Drop(DropReason::NoDestination), 0));
 }
 
 #[test]
