@@ -156,6 +156,14 @@ impl Workers {
         }
     }
 
+    /// Tells the first worker, which does for all what is to be done once.
+    pub fn tell_first(&self, message: Message) {
+        self.unconfirmed.set(true);
+        if let Some(Err(error)) = self.mailboxes.first().map(|mailbox| mailbox.send(message)) {
+            log::error!("the first worker: {error}");
+        }
+    }
+
     /// Waits until everything that workers were told is in force with all of them: whoever asked for it then finds it so.
     pub fn confirm(&self) {
         if !self.unconfirmed.replace(false) {

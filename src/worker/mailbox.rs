@@ -50,13 +50,18 @@ pub enum Message {
         way: Way,
         outcome: mpsc::Sender<Result<Option<GroupNumbers>, PortError>>,
     },
-    /// Receive other frames on a link from now on: what passes the filter, and of those what
-    /// falls to which worker.
+    /// Receive other frames on a link from now on: what passes the filter.
     Adjust {
         link: LinkId,
         filter: Arc<Program>,
-        steering: Option<Arc<Program>>,
         queueing: Queueing,
+    },
+    /// Replace the program that says which frames of a link fall to which worker. It is the whole fanout group's, and
+    /// the worker waits while the kernel makes sure that nobody uses the one before: for one worker, and only
+    /// where the program differs.
+    Steer {
+        link: LinkId,
+        program: Arc<Program>,
     },
     /// How the clients are shared among several workers, from now on.
     Share(Arc<Steering>),

@@ -10,8 +10,7 @@ use mio::unix::SourceFd;
 use crate::base::{LinkId, Tick};
 use crate::engine::conn::Budget;
 use crate::host::responder::{ANSWER_LENGTH, Owned};
-use crate::port::af_packet::program::Program;
-use crate::port::{Adjustment, GroupNumbers, Port, PortError, Queueing};
+use crate::port::{Adjustment, GroupNumbers, Port, PortError};
 use crate::table::{Change, DaemonRole, Network};
 
 use super::super::hops::send_frame;
@@ -76,9 +75,10 @@ impl Worker {
                 // Whoever asked may have stopped waiting.
                 let _ = outcome.send(self.open(link, &way));
             }
-            Message::Adjust { link, filter, steering, queueing } => {
-                self.adjust(link, &filter, steering.as_deref(), queueing);
+            Message::Adjust { link, filter, queueing } => {
+                self.adjust(link, &[Adjustment::Filter(&filter), Adjustment::Queueing(queueing)]);
             }
+            Message::Steer { link, program } => self.adjust(link, &[Adjustment::FanoutProgram(&program)]),
             Message::Share(steering) => {
                 if let Some(sharing) = &mut self.sharing {
                     sharing.set_steering(steering);
@@ -238,11 +238,9 @@ impl Worker {
         Ok(group)
     }
 
-    fn adjust(&mut self, link: LinkId, filter: &Program, steering: Option<&Program>, queueing: Queueing) {
-        let steering = steering.map(Adjustment::FanoutProgram);
-        let queueing = Adjustment::Queueing(queueing);
-        for adjustment in [Some(Adjustment::Filter(filter)), steering, Some(queueing)].into_iter().flatten() {
-            if let Err(error) = self.ports.adjust(link, &adjustment) {
+    fn adjust(&mut self, link: LinkId, adjustments: &[Adjustment<'_>]) {
+        for adjustment in adjustments {
+            if let Err(error) = self.ports.adjust(link, adjustment) {
                 log::warn!("a port cannot be adjusted: {error}");
             }
         }
