@@ -18,6 +18,9 @@ use super::output::{Output, Way};
 use super::tun::{self, TunOptions};
 
 /// One link's way in and out; give it to [`Ports::insert`].
+///
+/// To open a packet port, and to drop it, takes tens of milliseconds: the kernel waits until no processor can be at work
+/// with a socket or ring any more. Another thread than a worker's does both.
 #[derive(Debug)]
 pub struct Port {
     pub(super) input: Input,
@@ -114,14 +117,14 @@ impl Ports {
         self.states[link.index()].reported = None;
     }
 
-    /// Closes the port of `link`, if it has one. What waits is sent; frames of other links that are ready stay so.
-    pub fn remove(&mut self, link: LinkId) {
+    /// Gives back the port of `link`, if it has one: it is closed as it is dropped, which may take long. What waits is
+    /// sent; frames of other links that are ready stay so.
+    pub fn remove(&mut self, link: LinkId) -> Option<Port> {
         self.flush_outputs();
         self.open.retain(|&index| index != link.index());
-        if let (Some(input), Some(output)) = (self.inputs.0.get_mut(link.index()), self.outputs.get_mut(link.index())) {
-            *input = None;
-            *output = None;
-        }
+        let input = self.inputs.0.get_mut(link.index())?.take()?;
+        let output = self.outputs.get_mut(link.index())?.take()?;
+        Some(Port { input, output: output.into_way() })
     }
 
     /// Makes room for what is known of `link`.
@@ -410,7 +413,10 @@ mod tests {
             let sent: Vec<u8> = std::iter::from_fn(|| far.collect()).map(|frame| frame.bytes[0]).collect();
             assert_eq!(sent, [1, 2]);
         }
-        ports.remove(LAST);
+        let removed = ports.remove(LAST).expect("it had one");
+        assert!(ports.remove(LAST).is_none() && last.is_open());
+        drop(removed);
+        assert!(!last.is_open());
         assert_eq!(ports.open, [0, 7]);
         assert_eq!(ports.send_copy(LAST, &[0; 20], Offload::NONE, LinkHeader::None), Err(PortDrop::NoLink));
     }

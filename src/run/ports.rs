@@ -14,13 +14,13 @@ use crate::port::af_packet::filter::{LinkFilter, solicited_node};
 use crate::port::af_packet::program::Program;
 use crate::port::{Fanout, FanoutGroup, PacketOptions, Queueing, Reception, Selection};
 use crate::table::Link;
-use crate::worker::{Message, Way};
+use crate::worker::Message;
 
 use super::addresses::Addresses;
 use super::barriers::Barriers;
 use super::options::Options;
 use super::tunnels::Tunnels;
-use super::workers::Workers;
+use super::workers::{Way, Workers};
 use super::xdp::{Ground, XdpPorts};
 
 /// Milliseconds after which a port that could not be opened is tried again.
@@ -116,7 +116,7 @@ impl LinkPorts {
     pub fn open(&mut self, now: Tick, workers: &Workers, view: &View, addresses: &Addresses) -> io::Result<()> {
         let served: BTreeSet<LinkId> = view.served.iter().copied().collect();
         for &id in self.open.difference(&served) {
-            workers.tell(|| Message::Close { link: id });
+            workers.close(id);
         }
         self.open.retain(|id| served.contains(id));
         self.programs.retain(|id, _| served.contains(id));
@@ -140,7 +140,7 @@ impl LinkPorts {
                 }
                 Err(error) => {
                     // The first workers may have theirs: nobody would adjust them.
-                    workers.tell(|| Message::Close { link: id });
+                    workers.close(id);
                     self.refused.insert(id, Refused { why: error.to_string(), again: now + RETRY });
                     first = first.and(Err(io::Error::new(error.kind(), format!("{}: {error}", link.name))));
                 }
@@ -149,7 +149,7 @@ impl LinkPorts {
         first
     }
 
-    /// Opens a link's port in every worker. The kernel numbers the members of a fanout group in
+    /// Opens a link's port for every worker. The kernel numbers the members of a fanout group in
     /// the order of joining, so the workers come in theirs.
     fn open_port(&mut self, workers: &Workers, view: &View, addresses: &Addresses, link: &Link) -> io::Result<()> {
         if self.xdp.are_wanted() {

@@ -10,11 +10,11 @@ use mio::unix::SourceFd;
 use crate::base::{LinkId, Tick};
 use crate::engine::conn::Budget;
 use crate::host::responder::{ANSWER_LENGTH, Owned};
-use crate::port::{Adjustment, GroupNumbers, Port, PortError};
+use crate::port::{Adjustment, Port};
 use crate::table::{Change, DaemonRole, Network};
 
 use super::super::hops::send_frame;
-use super::super::mailbox::{Message, Way};
+use super::super::mailbox::Message;
 use super::super::question::{self, Finding, Question};
 use super::{LEAVING, Worker};
 
@@ -71,10 +71,7 @@ impl Worker {
             Message::Network { network, served } => self.set_network(network, served),
             Message::Owned { owned, announce } => self.set_owned(owned, announce),
             Message::Neighbours { events, whole } => self.hops.kernel(now, &events, whole),
-            Message::Open { link, way, outcome } => {
-                // Whoever asked may have stopped waiting.
-                let _ = outcome.send(self.open(link, &way));
-            }
+            Message::Open { link, port } => self.open(link, *port),
             Message::Adjust { link, filter, queueing } => {
                 self.adjust(link, &[Adjustment::Filter(&filter), Adjustment::Queueing(queueing)]);
             }
@@ -215,14 +212,8 @@ impl Worker {
         true
     }
 
-    fn open(&mut self, link: LinkId, way: &Way) -> Result<Option<GroupNumbers>, PortError> {
+    fn open(&mut self, link: LinkId, port: Port) {
         self.close(link);
-        let port = match way {
-            Way::Packet(options) => Port::packet(options)?,
-            Way::Xdp(options) => Port::xdp(options)?,
-            Way::Tun(options) => Port::tun(options)?,
-        };
-        let group = port.fanout_group();
         self.ports.insert(link, port);
         let descriptors: Vec<RawFd> =
             self.ports.descriptors().filter(|(id, _)| *id == link).map(|(_, descriptor)| descriptor).collect();
@@ -235,7 +226,6 @@ impl Worker {
         // Frames may have come between opening and registering.
         self.mark_ready(link);
         self.announce_on(link);
-        Ok(group)
     }
 
     fn adjust(&mut self, link: LinkId, adjustments: &[Adjustment<'_>]) {
@@ -252,7 +242,9 @@ impl Worker {
             // One that is gone, or not attended to, needs no deregistering.
             let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
         }
-        self.ports.remove(link);
+        if let Some(port) = self.ports.remove(link) {
+            self.closing.close(port);
+        }
         self.engine.cut_tunnels(link);
         self.ready.retain(|&id| id != link);
     }
