@@ -60,6 +60,7 @@
 //!        │  ├ worker/waiting   woken by a frame, or looking again after a moment (turn/rest)
 //!        │  ├ worker/sharing   another worker's client: worker/handover takes it there
 //!        │  ├ worker/provision memory for connections to come is made ready (by run/memory, another thread)
+//!        │  ├ worker/closing   ports that are done with (closed by run/closer, another thread)
 //!        │  └ worker/firsts    first segments wait here while more frames come than can be handled
 //!        │
 //!        ├── engine/known      nearly every packet: of a known connection, and nothing unusual about
@@ -91,6 +92,7 @@
 //! ```text
 //!  ipvsadm/command ─ control/socket ─► run/server, session ─ control/director ─ table/change ─► every
 //!  worker/mailbox, turn/messages ─► engine/apply;   listings: worker/question ─► engine/view
+//!  host/network ─► run/ports, workers: ports opened ─► worker/mailbox, turn/messages;   closed: worker/closing ─► run/closer
 //!  counters: every two seconds engine/view ─► control/estimator, which is what listings show
 //! ```
 //!

@@ -91,6 +91,11 @@ impl Far {
         lock(&self.shared).from_worker.pop_front()
     }
 
+    /// Whether the port is still there.
+    pub fn is_open(&self) -> bool {
+        Arc::strong_count(&self.shared) > 1
+    }
+
     /// Takes the link down, up, or away.
     pub fn set_state(&self, state: WireState) {
         lock(&self.shared).state = state;

@@ -26,7 +26,9 @@
 //! | `ready`, `frame` | no system call; a read for each frame that fits no slot (TUN: for each) | a frame, which is counted |
 //! | `send` | none; with the 64th frame of a link as `flush` | a frame, which is counted |
 //! | `flush` | one system call a link and 64 frames in a row of one kind (TUN: a write each) | frames, which are counted |
-//! | `examine`, `adjust`, `set_busy`, `insert`, `remove` | several system calls | |
+//! | `insert`, `remove` | as `flush`, for what waits to be sent | |
+//! | `examine`, `adjust`, `set_busy` | several system calls; another fanout program: as the next line | |
+//! | opening a [`Port`], and dropping it | many system calls, some of which wait for all processors: tens of milliseconds | opening |
 //!
 //! Rules kept: no frame is waited for, nor room for one. A port that is full, slow or gone counts what it loses by
 //! [`PortDrop`] and serves the others on. Frames leave a link in the order they were sent to it.

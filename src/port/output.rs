@@ -30,6 +30,11 @@ impl Output {
         Output { batch: Batch::default(), way }
     }
 
+    /// The way by itself; what waits for it is forgotten.
+    pub fn into_way(self) -> Way {
+        self.way
+    }
+
     /// What frames of this link start with.
     #[inline]
     pub fn layer(&self) -> Layer {

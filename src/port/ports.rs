@@ -18,6 +18,9 @@ use super::output::{Output, Way};
 use super::tun::{self, TunOptions};
 
 /// One link's way in and out; give it to [`Ports::insert`].
+///
+/// To open a packet port, and to drop it, takes tens of milliseconds: the kernel waits until no processor can be at work
+/// with a socket or ring any more. Another thread than a worker's does both.
 #[derive(Debug)]
 pub struct Port {
     pub(super) input: Input,
@@ -59,6 +62,9 @@ pub struct Ports {
     inputs: Inputs,
     outputs: Vec<Option<Output>>,
     states: Vec<State>,
+    /// The indexes of the links that have a port, in order. Numbers of links only grow, however many have come and gone,
+    /// and what is done each turn must not take longer for that.
+    open: Vec<usize>,
     events: VecDeque<(LinkId, PortEvent)>,
     busy: bool,
 }
@@ -101,6 +107,9 @@ impl Ports {
         self.flush_outputs();
         self.events.retain(|(id, _)| *id != link);
         self.know(link);
+        if let Err(place) = self.open.binary_search(&link.index()) {
+            self.open.insert(place, link.index());
+        }
         self.inputs.0[link.index()] = Some(port.input);
         let mut output = Output::new(port.output);
         output.set_busy(self.busy);
@@ -108,13 +117,14 @@ impl Ports {
         self.states[link.index()].reported = None;
     }
 
-    /// Closes the port of `link`, if it has one. What waits is sent; frames of other links that are ready stay so.
-    pub fn remove(&mut self, link: LinkId) {
+    /// Gives back the port of `link`, if it has one: it is closed as it is dropped, which may take long. What waits is
+    /// sent; frames of other links that are ready stay so.
+    pub fn remove(&mut self, link: LinkId) -> Option<Port> {
         self.flush_outputs();
-        if let (Some(input), Some(output)) = (self.inputs.0.get_mut(link.index()), self.outputs.get_mut(link.index())) {
-            *input = None;
-            *output = None;
-        }
+        self.open.retain(|&index| index != link.index());
+        let input = self.inputs.0.get_mut(link.index())?.take()?;
+        let output = self.outputs.get_mut(link.index())?.take()?;
+        Some(Port { input, output: output.into_way() })
     }
 
     /// Makes room for what is known of `link`.
@@ -133,10 +143,10 @@ impl Ports {
     /// Readiness may be taken edge-triggered: after an edge, read until [`Ports::ready`] gives less than
     /// its limit.
     pub fn descriptors(&self) -> impl Iterator<Item = (LinkId, RawFd)> + '_ {
-        let inputs = self.inputs.0.iter().enumerate();
-        inputs.flat_map(|(index, input)| {
-            let descriptors = input.as_ref().map(Input::descriptors).unwrap_or_default();
-            descriptors.into_iter().map(move |descriptor| (LinkId(index as u32), descriptor))
+        let links = self.open.iter().map(|&index| LinkId(index as u32));
+        links.flat_map(|link| {
+            let descriptors = self.inputs.of(link).map(Input::descriptors).unwrap_or_default();
+            descriptors.into_iter().map(move |descriptor| (link, descriptor))
         })
     }
 
@@ -242,8 +252,8 @@ impl Ports {
     #[inline]
     pub fn flush(&mut self) {
         self.flush_outputs();
-        for (index, (input, state)) in self.inputs.0.iter_mut().zip(&mut self.states).enumerate() {
-            if let Some(input) = input
+        for &index in &self.open {
+            if let (Some(Some(input)), Some(state)) = (self.inputs.0.get_mut(index), self.states.get_mut(index))
                 && let Some(event) = input.release(&mut state.counters)
             {
                 state.report(&mut self.events, LinkId(index as u32), event);
@@ -279,7 +289,11 @@ impl Ports {
     /// may at all ([`Queueing::BypassPlain`](super::Queueing::BypassPlain)).
     pub fn set_busy(&mut self, busy: bool) {
         self.busy = busy;
-        self.outputs.iter_mut().flatten().for_each(|output| output.set_busy(busy));
+        for &index in &self.open {
+            if let Some(Some(output)) = self.outputs.get_mut(index) {
+                output.set_busy(busy);
+            }
+        }
     }
 
     /// Asks what befell `link`, after its descriptor reported an error or a hang-up, and brings the count of
@@ -324,8 +338,8 @@ impl Ports {
 
     #[inline]
     fn flush_outputs(&mut self) {
-        for index in 0..self.outputs.len() {
-            self.flush_output(index);
+        for place in 0..self.open.len() {
+            self.flush_output(self.open[place]);
         }
     }
 
@@ -351,5 +365,59 @@ impl Ports {
         if let Some(state) = self.states.get_mut(link.index()) {
             state.report(&mut self.events, link, event);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::{Far, MemoryFrame, WireKind, wire};
+    use super::*;
+
+    const LAST: LinkId = LinkId(5000);
+
+    fn insert(ports: &mut Ports, link: LinkId) -> Far {
+        let (port, far) = wire(WireKind::Bare).unwrap();
+        ports.insert(link, port);
+        far
+    }
+
+    #[test]
+    fn only_links_that_have_a_port_are_walked() {
+        let mut ports = Ports::new();
+        // Links come and go, each with a number that none had before.
+        for number in 1..LAST.0 {
+            insert(&mut ports, LinkId(number));
+            ports.remove(LinkId(number));
+        }
+        let last = insert(&mut ports, LAST);
+        let first = insert(&mut ports, LinkId(0));
+        insert(&mut ports, LinkId(7));
+        // Another port in the place of one, and one that is none.
+        insert(&mut ports, LinkId(7));
+        ports.remove(LinkId(8));
+        assert_eq!(ports.open, [0, 7, LAST.index()]);
+        let links: Vec<LinkId> = ports.descriptors().map(|(link, _)| link).collect();
+        assert_eq!(links, [LinkId(0), LinkId(7), LAST]);
+
+        // Each turn sends what waits for any of them, and gives the slots of each back.
+        for (far, link, to) in [(&first, LinkId(0), LAST), (&last, LAST, LinkId(0))] {
+            for byte in [1, 2] {
+                far.deliver(MemoryFrame { bytes: vec![byte; 20], offload: Offload::NONE });
+                assert_eq!(ports.ready(link, 8), 1, "the slot before was given back");
+                let held = Held::of(0, &ports.frame(link, 0).unwrap());
+                ports.send(to, &held, LinkHeader::None).unwrap();
+                ports.flush();
+            }
+        }
+        for far in [&first, &last] {
+            let sent: Vec<u8> = std::iter::from_fn(|| far.collect()).map(|frame| frame.bytes[0]).collect();
+            assert_eq!(sent, [1, 2]);
+        }
+        let removed = ports.remove(LAST).expect("it had one");
+        assert!(ports.remove(LAST).is_none() && last.is_open());
+        drop(removed);
+        assert!(!last.is_open());
+        assert_eq!(ports.open, [0, 7]);
+        assert_eq!(ports.send_copy(LAST, &[0; 20], Offload::NONE, LinkHeader::None), Err(PortDrop::NoLink));
     }
 }

@@ -23,10 +23,9 @@ use crate::host::tunway::{Side, TunWay};
 use crate::port::TunOptions;
 use crate::table::network::LinkLayer;
 use crate::table::{ForwardingMethod, Link, Network};
-use crate::worker::{Message, Way};
 
 use super::keeper;
-use super::workers::Workers;
+use super::workers::{Way, Workers};
 
 /// The smallest MTU that both families work with, and the largest that a device takes.
 const MTU: std::ops::RangeInclusive<u32> = 1280..=65_535;
@@ -116,14 +115,14 @@ impl LocalServers {
         }
         if wanted.is_empty() || gone {
             self.leave();
-            workers.tell(|| Message::Close { link: self.link });
+            workers.close(self.link);
         }
         self.failed = None;
         if self.open.is_none() && !wanted.is_empty() {
             match self.open(workers, network, served) {
                 Ok(open) => self.open = Some(open),
                 Err(error) => {
-                    workers.tell(|| Message::Close { link: self.link });
+                    workers.close(self.link);
                     self.note(Some(error.to_string()));
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! control thread: server ─┬─ Session: a client of the control socket
-//!                         ├─ Director ── Workers (mailboxes) ── worker threads
+//!                         ├─ Director ── Workers (mailboxes) ── worker threads ── memory, closer: what they must not wait for
 //!                         └─ Surroundings ─┬─ Addresses: what is answered for
 //!                                          ├─ LinkPorts (XdpPorts, Tunnels), or TunEntry: how packets come and go
 //!                                          ├─ LocalServers: real servers on this host
@@ -11,6 +11,7 @@
 
 mod addresses;
 mod barriers;
+mod closer;
 mod keeper;
 mod listener;
 mod local_servers;

@@ -15,13 +15,13 @@ use crate::port::af_packet::filter::{LinkFilter, solicited_node};
 use crate::port::af_packet::program::Program;
 use crate::port::{Fanout, FanoutGroup, PacketOptions, Queueing, Reception, Selection};
 use crate::table::Link;
-use crate::worker::{Message, Way};
+use crate::worker::Message;
 
 use super::addresses::Addresses;
 use super::barriers::Barriers;
 use super::options::Options;
 use super::tunnels::Tunnels;
-use super::workers::Workers;
+use super::workers::{Way, Workers};
 use super::xdp::{Ground, XdpPorts};
 
 /// Milliseconds after which a port that could not be opened is tried again.
@@ -46,6 +46,8 @@ pub struct LinkPorts {
     watched: bool,
     /// How several workers share the clients; nothing for a single one.
     pub steering: Option<FlowHash>,
+    /// The program of each open link's fanout group: to replace one takes the kernel long.
+    programs: BTreeMap<LinkId, Arc<Program>>,
     /// The links whose small frames come by AF_XDP.
     pub xdp: XdpPorts,
     /// The links by which super-frames in tunnels leave whole.
@@ -65,6 +67,7 @@ impl LinkPorts {
             said: Vec::new(),
             watched: true,
             steering: several.map(|workers| FlowHash { workers, network: ClientNetwork::HOST, seed: seed as u32 }),
+            programs: BTreeMap::new(),
             xdp: XdpPorts::new(options),
             tunnels: Tunnels::default(),
             barriers: Barriers::default(),
@@ -114,13 +117,15 @@ impl LinkPorts {
     pub fn open(&mut self, now: Tick, workers: &Workers, view: &View, addresses: &Addresses) -> io::Result<()> {
         let served: BTreeSet<LinkId> = view.served.iter().copied().collect();
         for &id in self.open.difference(&served) {
-            workers.tell(|| Message::Close { link: id });
+            workers.close(id);
         }
         self.open.retain(|id| served.contains(id));
+        self.programs.retain(|id, _| served.contains(id));
         // One that is down may be another one when it comes up.
         self.refused.retain(|&id, _| served.contains(&id) && view.network.link(id).is_some_and(|link| link.up));
         self.xdp.retain(|id| served.contains(&id));
         self.tunnels.retain(|id| served.contains(&id));
+        let program = self.program(addresses);
         let mut first = Ok(());
         for id in view.served.clone() {
             let Some(link) = view.network.link(id).cloned() else { continue };
@@ -131,11 +136,12 @@ impl LinkPorts {
             match self.open_port(workers, view, addresses, &link) {
                 Ok(()) => {
                     self.open.insert(id);
+                    self.programs.extend(program.clone().map(|program| (id, program)));
                     self.refused.remove(&id);
                 }
                 Err(error) => {
                     // The first workers may have theirs: nobody would adjust them.
-                    workers.tell(|| Message::Close { link: id });
+                    workers.close(id);
                     self.refused.insert(id, Refused { why: error.to_string(), again: now + RETRY });
                     first = first.and(Err(io::Error::new(error.kind(), format!("{}: {error}", link.name))));
                 }
@@ -144,7 +150,7 @@ impl LinkPorts {
         first
     }
 
-    /// Opens a link's port in every worker. The kernel numbers the members of a fanout group in
+    /// Opens a link's port for every worker. The kernel numbers the members of a fanout group in
     /// the order of joining, so the workers come in theirs.
     fn open_port(&mut self, workers: &Workers, view: &View, addresses: &Addresses, link: &Link) -> io::Result<()> {
         if self.xdp.are_wanted() {
@@ -184,19 +190,31 @@ impl LinkPorts {
     }
 
     /// Has the open ports receive what the owned addresses ask for.
-    pub fn adjust(&self, workers: &Workers, view: &View, addresses: &Addresses) {
-        let steering = self.sharing(addresses).map(|steering| Arc::new(steering.program()));
+    pub fn adjust(&mut self, workers: &Workers, view: &View, addresses: &Addresses) {
         for link in self.links(view) {
             let filter = Arc::new(filter(addresses, link));
             let queueing = self.queueing(view, link.id);
-            let steering = &steering;
-            workers.tell(|| Message::Adjust {
-                link: link.id,
-                filter: filter.clone(),
-                steering: steering.clone(),
-                queueing,
-            });
+            workers.tell(|| Message::Adjust { link: link.id, filter: filter.clone(), queueing });
         }
+        for (link, program) in self.steer(addresses) {
+            workers.tell_first(Message::Steer { link, program });
+        }
+    }
+
+    /// The links whose fanout groups need another program than they have, each with that, which it has from now on.
+    fn steer(&mut self, addresses: &Addresses) -> Vec<(LinkId, Arc<Program>)> {
+        let Some(wanted) = self.program(addresses) else { return Vec::new() };
+        let differing = self.programs.iter_mut().filter(|(_, program)| **program != wanted);
+        let replace = |(&link, program): (&LinkId, &mut Arc<Program>)| {
+            *program = wanted.clone();
+            (link, wanted.clone())
+        };
+        differing.map(replace).collect()
+    }
+
+    /// The program of fanout groups; nothing for a single worker.
+    fn program(&self, addresses: &Addresses) -> Option<Arc<Program>> {
+        self.sharing(addresses).map(|steering| Arc::new(steering.program()))
     }
 
     /// Has the AF_XDP ports take what is certain to be the director's, and nothing else.
@@ -364,6 +382,35 @@ mod tests {
         };
         assert!(sent(136), "an advertisement that nobody asked for");
         assert!(!sent(128), "an echo request");
+    }
+
+    #[test]
+    fn a_fanout_program_is_replaced_where_it_differs_alone() {
+        let options = |line: &[&str]| Line::parse_from(line).options;
+        let two = options(&["run", "--workers", "2"]);
+        let mut addresses = Addresses::new(&two);
+        let mut ports = LinkPorts::new(&two, 1);
+        let links = |told: &[(LinkId, Arc<Program>)]| told.iter().map(|&(link, _)| link).collect::<Vec<_>>();
+        assert_eq!(links(&ports.steer(&addresses)), [], "there is no port");
+        // As it is when ports were opened.
+        let opened = ports.program(&addresses).unwrap();
+        ports.programs.extend([1, 2].map(|link| (LinkId(link), opened.clone())));
+        assert_eq!(links(&ports.steer(&addresses)), [], "they have it already");
+
+        addresses.virtual_prefixes = vec!["10.0.0.100/32".parse().unwrap()];
+        let told = ports.steer(&addresses);
+        assert_eq!(links(&told), [LinkId(1), LinkId(2)]);
+        assert!(told.iter().all(|(_, program)| *program == ports.program(&addresses).unwrap() && *program != opened));
+        assert_eq!(links(&ports.steer(&addresses)), [], "they were told");
+
+        // One that was opened anew has the new one, the others are told of the next.
+        ports.programs.insert(LinkId(3), ports.program(&addresses).unwrap());
+        assert_eq!(links(&ports.steer(&addresses)), []);
+        ports.steering.as_mut().unwrap().network = ClientNetwork { v4: 0xffff_ff00, v6: 64 };
+        assert_eq!(links(&ports.steer(&addresses)), [1, 2, 3].map(LinkId));
+
+        let mut single = LinkPorts::new(&options(&["run"]), 1);
+        assert!(single.program(&addresses).is_none() && single.steer(&addresses).is_empty());
     }
 
     #[test]

@@ -409,7 +409,7 @@ impl Surroundings {
     }
 
     /// Has the open ports receive what the addresses ask for.
-    fn adjust_ports(&self, workers: &Workers) {
+    fn adjust_ports(&mut self, workers: &Workers) {
         if self.tun.is_none() {
             self.ports.adjust(workers, &self.view, &self.addresses);
         }

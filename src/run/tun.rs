@@ -9,10 +9,9 @@ use crate::host::tunway::{Side, TunWay};
 use crate::port::TunOptions;
 use crate::table::network::LinkLayer;
 use crate::table::{Link, Network};
-use crate::worker::{Message, Way};
 
 use super::local_servers::Wanted;
-use super::workers::Workers;
+use super::workers::{Way, Workers};
 
 /// The one link there is when packets come by a TUN device.
 const LINK: LinkId = LinkId(0);
@@ -35,7 +34,7 @@ impl TunEntry {
         TunEntry { name: name.to_owned(), way: None, local: None, doubted: false, troubles: Vec::new() }
     }
 
-    /// Opens the device in every worker. Nothing is led into it so far.
+    /// Opens the device for every worker. Nothing is led into it so far.
     ///
     /// # Errors
     /// Why that cannot be.
@@ -67,8 +66,9 @@ impl TunEntry {
         }
         log::warn!("{} was deleted, and is made anew", self.name);
         self.leave();
+        workers.close(LINK);
         if let Err(error) = self.open(workers) {
-            workers.tell(|| Message::Close { link: LINK });
+            workers.close(LINK);
             let trouble = format!("{} was deleted and cannot be made anew, which takes a restart: {error}", self.name);
             self.note(vec![trouble]);
         }

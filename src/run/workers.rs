@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, getpid, getsid};
 
-use crate::base::{LinkId, Port, Tick};
+use crate::base::{self, LinkId, Tick};
 use crate::control::director::Fleet;
 use crate::engine::server::Crowd;
 use crate::engine::sync::Ignored;
@@ -19,14 +19,16 @@ use crate::engine::{Config, Engine};
 use crate::host::tunway::dropped;
 use crate::host::{interface_mtu, prefer_huge_pages, set_nice};
 use crate::port::af_packet::fanout::FlowHash;
-use crate::port::{GroupNumbers, PortDrop, PortError};
+use crate::port::{GroupNumbers, PacketOptions, Port, PortDrop, PortError, TunOptions, XdpOptions};
 use crate::sync::{Interface, Receiver, Sender};
 use crate::table::{Change, DaemonConfig, DaemonRole, DestinationKey, Errno, ServiceKey};
+use crate::worker::closing::Closing;
 use crate::worker::handover::Handover;
 use crate::worker::provision::Provision;
 use crate::worker::question::{Finding, Question};
-use crate::worker::{Clock, Mailbox, Message, Way, Worker};
+use crate::worker::{Clock, Mailbox, Message, Worker};
 
+use super::closer::Closer;
 use super::listener::{Listener, ListenerCounts};
 use super::memory;
 use super::permit::Permission;
@@ -48,7 +50,26 @@ pub struct Plan {
     pub nice: i8,
     pub engine: Config,
     /// Ports that the FTP helper listens on.
-    pub ftp_ports: Vec<Port>,
+    pub ftp_ports: Vec<base::Port>,
+}
+
+/// What a port is opened on.
+#[derive(Clone, Debug)]
+pub enum Way {
+    Packet(PacketOptions),
+    Xdp(Box<XdpOptions>),
+    Tun(TunOptions),
+}
+
+impl Way {
+    /// Opens it, which takes tens of milliseconds.
+    fn open(&self) -> Result<Port, PortError> {
+        match self {
+            Way::Packet(options) => Port::packet(options),
+            Way::Xdp(options) => Port::xdp(options),
+            Way::Tun(options) => Port::tun(options),
+        }
+    }
 }
 
 /// All workers, with what decides whether a change is possible here.
@@ -68,6 +89,10 @@ pub struct Workers {
     most_crowds: usize,
     /// TUN devices, and what the kernel had dropped on the way into each when it was opened.
     devices: RefCell<BTreeMap<String, u64>>,
+    /// Who closes the workers' ports; nobody where they have to do so themselves.
+    closer: Option<Closer>,
+    /// Workers were told to close ports since all were known to be closed.
+    closing: Cell<bool>,
     /// Workers were told something since they last confirmed what they had been told.
     unconfirmed: Cell<bool>,
 }
@@ -89,6 +114,8 @@ impl Workers {
             crowds: HashMap::new(),
             most_crowds: FEWEST_CROWDS,
             devices: RefCell::default(),
+            closer: None,
+            closing: Cell::new(false),
             unconfirmed: Cell::new(false),
         };
         // The table's limit holds for all workers together.
@@ -96,6 +123,8 @@ impl Workers {
         let several = plan.workers > 1;
         let helper = memory::start();
         let helper = helper.inspect_err(|error| log::debug!("memory is not made ready: {error}")).ok();
+        let closer = Closer::start();
+        workers.closer = closer.inspect_err(|error| log::debug!("workers close ports themselves: {error}")).ok();
         let mut made = Vec::new();
         for number in 0..plan.workers {
             let seed = plan.engine.seed.wrapping_add(number as u64);
@@ -106,6 +135,9 @@ impl Workers {
             memory.clone().into_iter().for_each(prefer_huge_pages);
             if let Some(helper) = &helper {
                 worker.set_provision(Provision::new(helper.clone(), memory));
+            }
+            if let Some(closer) = &workers.closer {
+                worker.set_closing(Closing::new(closer.errands()));
             }
             made.push(worker);
             workers.mailboxes.push(mailbox);
@@ -156,6 +188,14 @@ impl Workers {
         }
     }
 
+    /// Tells the first worker, which does for all what is to be done once.
+    pub fn tell_first(&self, message: Message) {
+        self.unconfirmed.set(true);
+        if let Some(Err(error)) = self.mailboxes.first().map(|mailbox| mailbox.send(message)) {
+            log::error!("the first worker: {error}");
+        }
+    }
+
     /// Waits until everything that workers were told is in force with all of them: whoever asked for it then finds it so.
     pub fn confirm(&self) {
         if !self.unconfirmed.replace(false) {
@@ -174,20 +214,41 @@ impl Workers {
         }
     }
 
-    /// Has one worker open a port, and waits for the outcome.
+    /// Opens a port and gives it to one worker. The order of opening is that of joining a fanout group.
     ///
     /// # Errors
-    /// Why the port cannot be opened.
+    /// Why the port cannot be opened, or that the worker has ended.
     pub fn open(&self, worker: usize, link: LinkId, way: Way) -> io::Result<Result<Option<GroupNumbers>, PortError>> {
-        let (outcome, opened) = mpsc::channel();
         let Some(mailbox) = self.mailboxes.get(worker) else { return Err(io::ErrorKind::NotFound.into()) };
+        self.await_closed();
         // The first of its queues makes the device where it is not there.
         if let (0, Way::Tun(options)) = (worker, &way) {
             let before = dropped(&options.name).unwrap_or(0);
             self.devices.borrow_mut().insert(options.name.clone(), before);
         }
-        mailbox.send(Message::Open { link, way, outcome })?;
-        opened.recv_timeout(PATIENCE).map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the worker does not answer"))
+        let port = match way.open() {
+            Ok(port) => Box::new(port),
+            Err(error) => return Ok(Err(error)),
+        };
+        let group = port.fanout_group();
+        self.unconfirmed.set(true);
+        mailbox.send(Message::Open { link, port })?;
+        Ok(Ok(group))
+    }
+
+    /// Has every worker close its port on `link`, if it has one.
+    pub fn close(&self, link: LinkId) {
+        self.closing.set(true);
+        self.tell(|| Message::Close { link });
+    }
+
+    /// Waits until the ports are closed that workers were told to close: some of what they have, no two can have, as a
+    /// link's queue for AF_XDP, or a device's name.
+    fn await_closed(&self) {
+        if self.closing.replace(false) {
+            self.confirm();
+            self.closer.iter().for_each(Closer::confirm);
+        }
     }
 
     /// Has one worker send super-frames in tunnels whole by `link`, and waits for the outcome.
@@ -218,6 +279,9 @@ impl Workers {
                 Ok(Err(error)) => log::error!("a worker ended: {error}"),
                 Err(_) => log::error!("a worker broke down"),
             }
+        }
+        if let Some(closer) = self.closer.take() {
+            closer.stop();
         }
     }
 }
@@ -387,6 +451,8 @@ fn pin(core: usize) {
 
 #[cfg(test)]
 mod tests {
+    use nix::sched::{CloneFlags, unshare};
+
     use super::*;
     use crate::engine::HostStack;
     use crate::table::Network;
@@ -414,6 +480,80 @@ mod tests {
             workers.tell(|| Message::Stop);
             workers.confirm();
         }
+    }
+
+    #[test]
+    fn ports_are_handed_over_open_and_closed_when_others_are_opened() {
+        use crate::port::memory::{Far, WireKind, wire};
+        let mut workers = start(2);
+        let link = LinkId(3);
+        let give = |workers: &Workers| -> Vec<Far> {
+            let give = |mailbox: &Mailbox| {
+                let (port, far) = wire(WireKind::Ethernet).unwrap();
+                mailbox.send(Message::Open { link, port: Box::new(port) }).unwrap();
+                far
+            };
+            workers.mailboxes.iter().map(give).collect()
+        };
+        let are_open = |wires: &[Far]| wires.iter().all(Far::is_open);
+        let are_closed = |wires: &[Far]| !wires.iter().any(Far::is_open);
+        for _ in 0..50 {
+            let before = give(&workers);
+            workers.unconfirmed.set(true);
+            workers.confirm();
+            assert!(are_open(&before));
+            workers.close(link);
+            workers.await_closed();
+            assert!(are_closed(&before));
+            // One takes the place of another.
+            let (before, after) = (give(&workers), give(&workers));
+            workers.closing.set(true);
+            workers.unconfirmed.set(true);
+            workers.await_closed();
+            assert!(are_closed(&before) && are_open(&after));
+        }
+        let last = give(&workers);
+        workers.stop();
+        assert!(are_closed(&last));
+    }
+
+    #[test]
+    fn packet_ports_are_opened_again_in_a_group_of_their_own() {
+        use crate::port::af_packet::program::Program;
+        use crate::port::{Fanout, FanoutGroup};
+        let test = || {
+            if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+                return println!("not run: a network namespace is not permitted here ({error})");
+            }
+            let mut workers = start(3);
+            for _ in 0..3 {
+                let mut group = FanoutGroup::New;
+                for worker in 0..workers.count() {
+                    // The loopback link of the namespace.
+                    let mut options = PacketOptions::new("lo", 1);
+                    options.fanout = Some(Fanout { group, program: Program::everything() });
+                    match workers.open(worker, LinkId(0), Way::Packet(options)).unwrap() {
+                        Ok(Some(joined)) => group = FanoutGroup::Join(joined),
+                        Ok(None) => panic!("it is in no group"),
+                        Err(error @ PortError::NotPermitted { .. }) => return println!("not run: {error}"),
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+                workers.close(LinkId(0));
+            }
+            workers.stop();
+        };
+        std::thread::spawn(test).join().unwrap();
+    }
+
+    #[test]
+    fn a_port_that_cannot_be_opened_or_handed_over_says_why() {
+        let mut workers = start(1);
+        let nowhere = || Way::Packet(PacketOptions::new("eth7", i32::MAX as u32));
+        assert!(matches!(workers.open(0, LinkId(0), nowhere()), Ok(Err(_))));
+        let error = workers.open(1, LinkId(0), nowhere()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        workers.stop();
     }
 
     #[test]

@@ -13,10 +13,9 @@ use crate::host::posture::Forwarding;
 use crate::host::responder::Owned;
 use crate::port::{PacketOptions, PortError, Selection, Selector, XdpOptions};
 use crate::table::{Link, Network};
-use crate::worker::Way;
 
 use super::options::{Options, PortKind};
-use super::workers::Workers;
+use super::workers::{Way, Workers};
 
 /// How often a queue is asked for that another socket has, and how long in between: the kernel takes a moment
 /// to set a queue free whose socket was closed.
@@ -145,7 +144,7 @@ impl XdpPorts {
     }
 }
 
-/// Has the worker open a port, as soon as its queues are free.
+/// Opens a port for the worker, as soon as its queues are free.
 fn open_port(workers: &Workers, link: &Link, options: &XdpOptions) -> io::Result<Result<(), PortError>> {
     let mut tries = 0;
     loop {
@@ -192,9 +191,17 @@ impl Ground<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::super::permit::Permission;
+    use super::super::workers::Plan;
     use super::*;
+    use crate::engine::{Config, HostStack};
     use crate::host::responder::Role;
     use crate::table::network::LinkLayer;
+    use crate::worker::Clock;
 
     const OWN: Mac = Mac([2, 0, 0, 0, 0, 1]);
     const VIRTUAL: Mac = Mac([0, 0, 0x5e, 0, 1, 1]);
@@ -254,6 +261,35 @@ mod tests {
         );
         let forwarding_bare = Ground { forwarding, virtual_mac: None, ..ground };
         assert_eq!(forwarding_bare.selection(&link()), Selection { to: vec![], from: six, ..bare });
+    }
+
+    #[test]
+    fn a_link_has_its_port_again_once_the_one_before_is_closed() {
+        let test = || {
+            let pair = "ip link add name left index 7 type veth peer name right index 8";
+            let up = "ip link set left up && ip link set right up";
+            let made =
+                |_| Command::new("sh").arg("-c").arg(format!("{pair} && {up}")).status().is_ok_and(|it| it.success());
+            if !unshare(CloneFlags::CLONE_NEWNET).is_ok_and(made) {
+                return println!("not run: links of a network namespace are not to be had here");
+            }
+            let engine = Config { maximum_connections: 16, seed: 1, host_stack: HostStack::Beside };
+            let plan = Plan { workers: 1, cores: vec![], nice: 0, engine, ftp_ports: vec![] };
+            let mut workers = Workers::start(&plan, Clock::new(), Permission::default()).unwrap();
+            let mut ports = XdpPorts { wanted: true, workers: 1, ..XdpPorts::default() };
+            let left = Link { index: 7, name: "left".into(), ..link() };
+            let packet = PacketOptions::new("left", 7);
+            for time in 0..4 {
+                let opened = ports.open(&workers, &left, &packet, Selection::default()).unwrap();
+                if time == 0 && !opened {
+                    return println!("not run: {:?}", ports.refused);
+                }
+                assert!(opened, "time {time}: {:?}", ports.refused);
+                workers.close(left.id);
+            }
+            workers.stop();
+        };
+        thread::spawn(test).join().unwrap();
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::host::neighbour::NeighbourEvent;
 use crate::host::responder::Owned;
 use crate::port::af_packet::fanout::Steering;
 use crate::port::af_packet::program::Program;
-use crate::port::{GroupNumbers, PacketOptions, PortError, Queueing, TunOptions, XdpOptions};
+use crate::port::{Port, PortError, Queueing};
 use crate::sync::Sender;
 use crate::table::{Change, DestinationKey, Network, ServiceKey};
 use crate::wire::sync::{Entry, Recognised};
@@ -43,20 +43,23 @@ pub enum Message {
         events: Arc<[NeighbourEvent]>,
         whole: bool,
     },
-    /// Open a port on a link.
-    /// The answer names the fanout group that the port is in.
+    /// Serve a link by a port, which whoever asks has opened: that takes longer than frames may wait.
     Open {
         link: LinkId,
-        way: Way,
-        outcome: mpsc::Sender<Result<Option<GroupNumbers>, PortError>>,
+        port: Box<Port>,
     },
-    /// Receive other frames on a link from now on: what passes the filter, and of those what
-    /// falls to which worker.
+    /// Receive other frames on a link from now on: what passes the filter.
     Adjust {
         link: LinkId,
         filter: Arc<Program>,
-        steering: Option<Arc<Program>>,
         queueing: Queueing,
+    },
+    /// Replace the program that says which frames of a link fall to which worker. It is the whole fanout group's, and
+    /// the worker waits while the kernel makes sure that nobody uses the one before: for one worker, and only
+    /// where the program differs.
+    Steer {
+        link: LinkId,
+        program: Arc<Program>,
     },
     /// How the clients are shared among several workers, from now on.
     Share(Arc<Steering>),
@@ -71,6 +74,7 @@ pub enum Message {
         link: LinkId,
         outcome: mpsc::Sender<Result<(), PortError>>,
     },
+    /// Serve a link no longer; its port is closed by another thread.
     Close {
         link: LinkId,
     },
@@ -131,14 +135,6 @@ impl Told {
         };
         Told::new(entry, &Recognised { engine: &[], data: &[] }, Share::Own)
     }
-}
-
-/// What a port is opened on.
-#[derive(Clone, Debug)]
-pub enum Way {
-    Packet(PacketOptions),
-    Xdp(Box<XdpOptions>),
-    Tun(TunOptions),
 }
 
 /// The sending end of a worker's queue.

@@ -7,6 +7,7 @@
 
 mod announcing;
 mod clock;
+pub mod closing;
 mod copied;
 mod firsts;
 pub mod handover;
@@ -22,5 +23,5 @@ mod turn;
 mod waiting;
 
 pub use clock::Clock;
-pub use mailbox::{Mailbox, Message, Told, Way};
+pub use mailbox::{Mailbox, Message, Told};
 pub use turn::{EXPIRIES, LEAVING, Worker};

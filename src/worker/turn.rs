@@ -8,7 +8,8 @@
 //!
 //! Work is bounded on every side: so many frames a link, then the next link; so many expiries a
 //! turn; messages for so long, however many there are. Nothing here waits but the poll at the top, or the
-//! pause that takes its place where traffic is dense ([`super::waiting`]).
+//! pause that takes its place where traffic is dense ([`super::waiting`]): ports come opened, and are closed elsewhere
+//! ([`super::closing`]).
 
 mod messages;
 mod rest;
@@ -29,6 +30,7 @@ use crate::wire::{EtherType, Frame, LinkHeader, ip};
 
 use super::announcing::Announcing;
 use super::clock::Clock;
+use super::closing::Closing;
 use super::firsts::{Deferral, Firsts};
 use super::handover::Handover;
 use super::hops::{Hop, Hops, send_frame};
@@ -106,6 +108,8 @@ pub struct Worker {
     rivals: Rivals,
     /// Memory for connections to come.
     provision: Provision,
+    /// Where ports go that are not used any more.
+    closing: Closing,
     pace: Pace,
     /// When the last turn ended.
     ended: Duration,
@@ -153,6 +157,7 @@ impl Worker {
             announcing: Announcing::default(),
             rivals: Rivals::default(),
             provision: Provision::default(),
+            closing: Closing::default(),
             pace: Pace::new(),
             ended: Duration::ZERO,
             teller: Teller::default(),
@@ -175,6 +180,11 @@ impl Worker {
     /// Has memory for its connections made ready before they come; before it starts.
     pub fn set_provision(&mut self, provision: Provision) {
         self.provision = provision;
+    }
+
+    /// Has its ports closed by another thread; before it starts.
+    pub fn set_closing(&mut self, closing: Closing) {
+        self.closing = closing;
     }
 
     /// Where its connections are kept in memory, as addresses.

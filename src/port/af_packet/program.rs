@@ -34,6 +34,15 @@ pub(super) enum Lengths {
 #[error("the program needs {0} instructions, the kernel takes {LIMIT}")]
 pub struct ProgramTooLong(pub usize);
 
+impl PartialEq for Program {
+    fn eq(&self, other: &Program) -> bool {
+        let fields = |line: &libc::sock_filter| (line.code, line.jt, line.jf, line.k);
+        self.0.iter().map(fields).eq(other.0.iter().map(fields))
+    }
+}
+
+impl Eq for Program {}
+
 impl Program {
     /// Takes no frame.
     pub(super) const NOTHING: [libc::sock_filter; 1] = [instruction(RETURN_NUMBER, 0)];

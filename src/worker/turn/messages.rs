@@ -10,12 +10,11 @@ use mio::unix::SourceFd;
 use crate::base::{LinkId, Tick};
 use crate::engine::conn::Budget;
 use crate::host::responder::{ANSWER_LENGTH, Owned};
-use crate::port::af_packet::program::Program;
-use crate::port::{Adjustment, GroupNumbers, Port, PortError, Queueing};
+use crate::port::{Adjustment, Port};
 use crate::table::{Change, DaemonRole, Link, Network};
 
 use super::super::hops::send_frame;
-use super::super::mailbox::{Message, Way};
+use super::super::mailbox::Message;
 use super::super::question::{self, Finding, Question};
 use super::{LEAVING, Worker};
 
@@ -72,13 +71,11 @@ impl Worker {
             Message::Network { network, served } => self.set_network(network, served),
             Message::Owned { owned, announce } => self.set_owned(owned, announce),
             Message::Neighbours { events, whole } => self.hops.kernel(now, &events, whole),
-            Message::Open { link, way, outcome } => {
-                // Whoever asked may have stopped waiting.
-                let _ = outcome.send(self.open(link, &way));
+            Message::Open { link, port } => self.open(link, *port),
+            Message::Adjust { link, filter, queueing } => {
+                self.adjust(link, &[Adjustment::Filter(&filter), Adjustment::Queueing(queueing)]);
             }
-            Message::Adjust { link, filter, steering, queueing } => {
-                self.adjust(link, &filter, steering.as_deref(), queueing);
-            }
+            Message::Steer { link, program } => self.adjust(link, &[Adjustment::FanoutProgram(&program)]),
             Message::Share(steering) => {
                 if let Some(sharing) = &mut self.sharing {
                     sharing.set_steering(steering);
@@ -219,14 +216,8 @@ impl Worker {
         true
     }
 
-    fn open(&mut self, link: LinkId, way: &Way) -> Result<Option<GroupNumbers>, PortError> {
+    fn open(&mut self, link: LinkId, port: Port) {
         self.close(link);
-        let port = match way {
-            Way::Packet(options) => Port::packet(options)?,
-            Way::Xdp(options) => Port::xdp(options)?,
-            Way::Tun(options) => Port::tun(options)?,
-        };
-        let group = port.fanout_group();
         self.ports.insert(link, port);
         let descriptors: Vec<RawFd> =
             self.ports.descriptors().filter(|(id, _)| *id == link).map(|(_, descriptor)| descriptor).collect();
@@ -239,14 +230,11 @@ impl Worker {
         // Frames may have come between opening and registering.
         self.mark_ready(link);
         self.announce_on(link);
-        Ok(group)
     }
 
-    fn adjust(&mut self, link: LinkId, filter: &Program, steering: Option<&Program>, queueing: Queueing) {
-        let steering = steering.map(Adjustment::FanoutProgram);
-        let queueing = Adjustment::Queueing(queueing);
-        for adjustment in [Some(Adjustment::Filter(filter)), steering, Some(queueing)].into_iter().flatten() {
-            if let Err(error) = self.ports.adjust(link, &adjustment) {
+    fn adjust(&mut self, link: LinkId, adjustments: &[Adjustment<'_>]) {
+        for adjustment in adjustments {
+            if let Err(error) = self.ports.adjust(link, adjustment) {
                 log::warn!("a port cannot be adjusted: {error}");
             }
         }
@@ -258,7 +246,9 @@ impl Worker {
             // One that is gone, or not attended to, needs no deregistering.
             let _ = self.poll.registry().deregister(&mut SourceFd(&descriptor));
         }
-        self.ports.remove(link);
+        if let Some(port) = self.ports.remove(link) {
+            self.closing.close(port);
+        }
         self.engine.cut_tunnels(link);
         self.ready.retain(|&id| id != link);
     }
