@@ -4,7 +4,7 @@
 //! - [`sound`]: a second, independent parser that judges what comes out.
 //! - `reasons`, `offloads`: tables of single frames; `anything`, `counters`, `nat`: properties;
 //!   `errors`: what senders are told, and tell; `ftp`: sessions; `synchronisation`: what one engine tells another; `defences`: what floods lead to;
-//!   `former`: connections that outlive their destination; `local_server`: servers of the host itself; `found`: what random scenarios found to differ.
+//!   `former`: connections that outlive their destination; `guarded`: what is ours beside a kernel that forwards; `local_server`: servers of the host itself; `found`: what random scenarios found to differ.
 //! - [`fuzz`]: whatever bytes ask for, changes and time included.
 
 // Fuzzing needs the world and the second parser, not every kind of packet that tests have.
@@ -27,6 +27,8 @@ mod found;
 #[cfg(test)]
 mod ftp;
 pub mod fuzz;
+#[cfg(test)]
+mod guarded;
 #[cfg(test)]
 mod local_server;
 #[cfg(test)]

@@ -1,0 +1,50 @@
+//! What the guard keeps from the kernel is the engine's to forward, and nothing else is, where the kernel
+//! forwards as well.
+
+use crate::base::Protocol;
+use crate::engine::{HostStack, PassReason, Verdict};
+use crate::table::ForwardingMethod;
+
+use super::packet::{ACK, Packet, Upper};
+use super::world::{World, address, mark_service, service};
+
+const CLIENTS: [&str; 2] = ["10.0.0.2", "fd00::2"];
+const VIPS: [&str; 2] = ["10.9.9.9", "fd99::9"];
+/// Of a TCP service, and of services by mark.
+const SERVERS: [&str; 2] = ["172.16.0.11", "fd01::11"];
+const MARKED: &str = "172.16.0.12";
+
+fn beside() -> World {
+    let mut world = World::with(64, HostStack::Beside, 1500);
+    for (vip, server) in VIPS.into_iter().zip(SERVERS) {
+        world.serve(service(Protocol::TCP, vip, 80), (server, 8080), ForwardingMethod::Masquerading);
+    }
+    world.mark(7, "10.77.0.0/16");
+    world.serve(mark_service(7), (MARKED, 0), ForwardingMethod::Masquerading);
+    world
+}
+
+fn packet(from: (&str, u16), to: (&str, u16), upper: Upper) -> Packet {
+    Packet::new((address(from.0), from.1), (address(to.0), to.1), upper)
+}
+
+/// How many packets leave for one that comes from the real servers' side.
+#[track_caller]
+fn forwarded(world: &mut World, packet: &[u8]) -> usize {
+    let outcome = world.reply(packet);
+    if outcome.sent.is_empty() && outcome.verdict != Verdict::Consumed {
+        assert_eq!(outcome.verdict, Verdict::Pass(PassReason::NotVirtual));
+    }
+    outcome.sent.len()
+}
+
+#[test]
+fn a_service_by_mark_means_the_protocols_that_services_exist_for() {
+    let mut world = beside();
+    for (upper, count) in [(ACK, 1), (Upper::Udp, 1), (Upper::Sctp(0), 1), (Upper::Other(47), 0), (Upper::Other(4), 0)]
+    {
+        let name = format!("{upper:?}");
+        let other = packet((MARKED, 1234), (CLIENTS[0], 1), upper).bytes();
+        assert_eq!(forwarded(&mut world, &other), count, "{name}");
+    }
+}
