@@ -5,7 +5,7 @@ use crate::base::Protocol;
 use crate::engine::{HostStack, PassReason, Verdict};
 use crate::table::ForwardingMethod;
 
-use super::packet::{ACK, Packet, Upper};
+use super::packet::{ACK, Packet, Upper, fragments4, fragments6, icmp};
 use super::world::{World, address, mark_service, service};
 
 const CLIENTS: [&str; 2] = ["10.0.0.2", "fd00::2"];
@@ -13,6 +13,8 @@ const VIPS: [&str; 2] = ["10.9.9.9", "fd99::9"];
 /// Of a TCP service, and of services by mark.
 const SERVERS: [&str; 2] = ["172.16.0.11", "fd01::11"];
 const MARKED: &str = "172.16.0.12";
+const ROUTERS: [&str; 2] = ["172.16.0.254", "fd01::254"];
+const ECHOES: [[u8; 2]; 2] = [[8, 0], [128, 129]];
 
 fn beside() -> World {
     let mut world = World::with(64, HostStack::Beside, 1500);
@@ -36,6 +38,30 @@ fn forwarded(world: &mut World, packet: &[u8]) -> usize {
         assert_eq!(outcome.verdict, Verdict::Pass(PassReason::NotVirtual));
     }
     outcome.sent.len()
+}
+
+#[test]
+fn all_fragments_of_masqueraded_servers_are_ours() {
+    let mut world = beside();
+    for at in [0, 1] {
+        let (client, server, router) = (CLIENTS[at], SERVERS[at], ROUTERS[at]);
+        let cut = |whole: &[u8]| if at == 0 { fragments4(whole, 600) } else { fragments6(whole, 600) };
+        let datagram = |from| packet((from, 5353), (client, 5353), Upper::Udp).filled(1500).may_fragment().bytes();
+        let mut message = vec![ECHOES[at][0], 0, 0, 0, 0, 1, 0, 1];
+        message.resize(1500, 7);
+        let ping = |from| icmp(address(from), address(client), message.clone());
+        for whole in [datagram(server), ping(server)] {
+            let sent: usize = cut(&whole).iter().map(|fragment| forwarded(&mut world, fragment)).sum();
+            assert_eq!(sent, 3, "{server}");
+        }
+        for whole in [datagram(router), ping(router)] {
+            let sent: usize = cut(&whole).iter().map(|fragment| forwarded(&mut world, fragment)).sum();
+            assert_eq!(sent, 0, "{server}");
+        }
+        // What is whole shows its port.
+        assert_eq!(forwarded(&mut world, &packet((server, 5353), (client, 5353), Upper::Udp).bytes()), 0);
+        assert_eq!(forwarded(&mut world, &packet((server, 8080), (client, 1), ACK).bytes()), 1);
+    }
 }
 
 #[test]

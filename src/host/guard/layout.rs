@@ -198,7 +198,6 @@ pub fn set_name(kind: SetKind, ip: Family) -> &'static str {
         SetKind::RealServers => ["real_servers4", "real_servers6"],
         SetKind::Replies => ["replies4", "replies6"],
         SetKind::ReplyWildcards => ["reply_wildcards4", "reply_wildcards6"],
-        SetKind::ReplyProtocols => ["reply_protocols4", "reply_protocols6"],
     };
     by_family(ip, v4, v6)
 }
@@ -273,9 +272,8 @@ fn reply_rules(ip: Family, scheme: Scheme) -> Vec<Vec<Expression<'static>>> {
     };
     rules.push(found(SetKind::Replies));
     rules.push(found(SetKind::ReplyWildcards));
-    let mut fragment = later_fragment(ip);
-    fragment.extend(found(SetKind::ReplyProtocols));
-    rules.push(fragment);
+    // A real server's fragments are put together before they are looked at, whatever they are of.
+    rules.push(fragments(ip));
     rules.extend(icmp_errors(ip));
     rules
 }
@@ -306,17 +304,20 @@ fn to_data_port() -> [Expression<'static>; 4] {
     ]
 }
 
-/// A fragment that is not the first, which carries no ports.
-fn later_fragment(ip: Family) -> Vec<Expression<'static>> {
+/// Drops fragments, the first as well as later ones: in IPv6, whatever has a fragment header.
+fn fragments(ip: Family) -> Vec<Expression<'static>> {
+    const MORE_OR_OFFSET: &[u8] = &[0x3f, 0xff];
     let register = Register::FIRST;
-    let (load, mask): (_, &[u8]) = match ip {
-        Family::V4 => (Expression::Payload { base: Base::Network, offset: 6, length: 2, to: register }, &[0x1f, 0xff]),
-        Family::V6 => {
-            (Expression::Extension { header: FRAGMENT_HEADER, offset: 2, length: 2, to: register }, &[0xff, 0xf8])
-        }
+    let mut rule = match ip {
+        Family::V4 => vec![
+            Expression::Payload { base: Base::Network, offset: 6, length: 2, to: register },
+            Expression::Mask { register, mask: MORE_OR_OFFSET },
+            Expression::Compare { register, comparison: Comparison::NotEqual, value: &[0, 0] },
+        ],
+        Family::V6 => vec![Expression::Extension { header: FRAGMENT_HEADER, offset: 0, length: 1, to: register }],
     };
-    let compare = Expression::Compare { register, comparison: Comparison::NotEqual, value: &[0, 0] };
-    vec![load, Expression::Mask { register, mask }, compare]
+    rule.push(Expression::Verdict(Verdict::Drop));
+    rule
 }
 
 /// ICMP errors: types 3, 4, 11, 12; in IPv6 all below 128.

@@ -117,24 +117,20 @@ impl GuardRules {
         for endpoint in self.real_servers.difference(&before.real_servers) {
             changes.added.put(exact(endpoint, SetKind::Replies, SetKind::ReplyWildcards), endpoint);
             changes.added.put(SetKind::RealServers, endpoint);
-            changes.added.put(SetKind::ReplyProtocols, endpoint);
         }
         for endpoint in before.real_servers.difference(&self.real_servers) {
             changes.removed.put(exact(endpoint, SetKind::Replies, SetKind::ReplyWildcards), endpoint);
-            // These stay for as long as another port needs them.
-            if !self.has_real_server(endpoint.address, Protocol(0)..=Protocol(u8::MAX)) {
+            // The address stays for as long as another end needs it.
+            if !self.has_real_server(endpoint.address) {
                 changes.removed.put(SetKind::RealServers, endpoint);
-            }
-            if !self.has_real_server(endpoint.address, endpoint.protocol..=endpoint.protocol) {
-                changes.removed.put(SetKind::ReplyProtocols, endpoint);
             }
         }
         changes
     }
 
-    fn has_real_server(&self, address: IpAddr, protocols: RangeInclusive<Protocol>) -> bool {
-        let first = Endpoint { address, protocol: *protocols.start(), port: Port(0) };
-        let last = Endpoint { address, protocol: *protocols.end(), port: Port(u16::MAX) };
+    fn has_real_server(&self, address: IpAddr) -> bool {
+        let first = Endpoint { address, protocol: Protocol(0), port: Port(0) };
+        let last = Endpoint { address, protocol: Protocol(u8::MAX), port: Port(u16::MAX) };
         self.real_servers.range(first..=last).next().is_some()
     }
 
@@ -214,12 +210,10 @@ pub enum SetKind {
     Replies,
     /// Source address, protocol.
     ReplyWildcards,
-    /// Source address, protocol: for fragments, which have no ports.
-    ReplyProtocols,
 }
 
 impl SetKind {
-    pub const ALL: [SetKind; 8] = [
+    pub const ALL: [SetKind; 7] = [
         SetKind::Owned,
         SetKind::Services,
         SetKind::ServiceWildcards,
@@ -227,7 +221,6 @@ impl SetKind {
         SetKind::RealServers,
         SetKind::Replies,
         SetKind::ReplyWildcards,
-        SetKind::ReplyProtocols,
     ];
 
     pub fn has_protocol(self) -> bool {
@@ -442,7 +435,6 @@ mod tests {
         assert_eq!(count(SetKind::RealServers, Family::V4), 2);
         assert_eq!(count(SetKind::Replies, Family::V4), 1);
         assert_eq!(count(SetKind::ReplyWildcards, Family::V4), 3);
-        assert_eq!(count(SetKind::ReplyProtocols, Family::V4), 4);
         assert_eq!(rules.mark_services, [(Family::V4, 7)].into());
     }
 
@@ -484,8 +476,8 @@ mod tests {
             kinds.join(" ")
         };
         assert_eq!(removed(&[web, other, dns], &[web, dns]), "Replies");
-        assert_eq!(removed(&[web, dns], &[dns]), "Replies ReplyProtocols");
-        assert_eq!(removed(&[web, other], &[]), "RealServers Replies ReplyProtocols");
+        assert_eq!(removed(&[web, dns], &[dns]), "Replies");
+        assert_eq!(removed(&[web, other], &[]), "RealServers Replies");
         assert_eq!(removed(&[web], &[web]), "");
     }
 
