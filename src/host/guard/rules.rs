@@ -204,7 +204,7 @@ pub enum SetKind {
     ServiceWildcards,
     /// Destination address, of segments to a port that is not a well-known one.
     DataServices,
-    /// Source address.
+    /// Source address; of an ICMP error also the destination of what it quotes.
     RealServers,
     /// Source address, protocol, source port.
     Replies,
