@@ -50,8 +50,14 @@ impl Masqueraded {
     }
 
     /// Whether a packet that comes from there may be a real server's. Services by mark count for
-    /// every protocol that services exist for.
+    /// every protocol that services exist for. AH and ESP are those of a key exchange's port; in IPv6, AH is
+    /// a header before what counts.
     pub fn covers(&self, family: Family, protocol: Protocol, address: Address, port: Port) -> bool {
+        let (protocol, port) = match protocol {
+            Protocol::ESP => (Protocol::UDP, Port::ISAKMP),
+            Protocol::AH if family == Family::V4 => (Protocol::UDP, Port::ISAKMP),
+            _ => (protocol, port),
+        };
         !self.ends.is_empty()
             && (self.has(family, protocol, address, port)
                 || self.has(family, protocol, address, Port::ANY)

@@ -129,3 +129,17 @@ fn what_a_mark_leads_to_and_no_service_takes_goes_on_its_way() {
     let ping = icmp(address(SERVERS[0]), address(to), vec![8, 0, 0, 0, 0, 1, 0, 1]);
     assert_eq!(world.reply(&ping).sent.len(), 0);
 }
+
+#[test]
+fn ipsec_of_a_server_that_exchanges_keys_is_ours() {
+    let mut world = beside();
+    for (at, authenticated) in [(0, 1), (1, 0)] {
+        let send = |world: &mut World, protocol: u8| {
+            let packet = packet((SERVERS[at], 0), (CLIENTS[at], 0), Upper::Other(protocol));
+            forwarded(world, &Packet { payload: vec![255; 40], ..packet }.bytes())
+        };
+        assert_eq!([50, 51].map(|protocol| send(&mut world, protocol)), [0, 0]);
+        world.serve(service(Protocol::UDP, VIPS[at], 500), (SERVERS[at], 500), ForwardingMethod::Masquerading);
+        assert_eq!([50, 51].map(|protocol| send(&mut world, protocol)), [1, authenticated]);
+    }
+}

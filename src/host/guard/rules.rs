@@ -160,10 +160,16 @@ impl GuardRules {
     }
 }
 
-/// What comes from a NATed real server, by protocol; protocol 0 is any that services exist for.
+/// What comes from a NATed real server, by protocol; protocol 0 is any that services exist for. With UDP's port 500
+/// go AH and ESP, which belong to a connection there; in IPv6, AH is a header before what counts.
 fn replies(protocol: Protocol, address: IpAddr, port: Port) -> impl Iterator<Item = Endpoint> {
-    let protocols = BALANCED.into_iter().filter(move |&each| protocol == Protocol::IP || protocol == each);
-    protocols.map(move |protocol| Endpoint { address, protocol, port })
+    let is_of = move |each: Protocol| protocol == Protocol::IP || protocol == each;
+    let has_ipsec = is_of(Protocol::UDP) && (port == Port::ISAKMP || port.is_any());
+    let ipsec = [Protocol::ESP, Protocol::AH].into_iter();
+    let ipsec = ipsec.filter(move |&each| has_ipsec && (each == Protocol::ESP || address.is_ipv4()));
+    let ports = BALANCED.into_iter().filter(move |&each| is_of(each)).map(move |protocol| (protocol, port));
+    let ends = ports.chain(ipsec.map(|protocol| (protocol, Port::ANY)));
+    ends.map(move |(protocol, port)| Endpoint { address, protocol, port })
 }
 
 fn bits(address: IpAddr) -> u128 {
@@ -434,7 +440,7 @@ mod tests {
         assert_eq!(count(SetKind::ServiceWildcards, Family::V6), 1);
         assert_eq!(count(SetKind::RealServers, Family::V4), 2);
         assert_eq!(count(SetKind::Replies, Family::V4), 1);
-        assert_eq!(count(SetKind::ReplyWildcards, Family::V4), 3);
+        assert_eq!(count(SetKind::ReplyWildcards, Family::V4), 5, "TCP, UDP, SCTP, AH and ESP");
         assert_eq!(rules.mark_services, [(Family::V4, 7)].into());
     }
 
