@@ -44,3 +44,21 @@ mod sound;
 #[cfg(test)]
 mod synchronisation;
 mod world;
+
+#[cfg(test)]
+use super::{Engine, Verdict};
+#[cfg(test)]
+use crate::base::{LinkId, Tick};
+#[cfg(test)]
+use crate::wire::{Frame, Offload};
+
+/// How many packets leave an engine for an Ethernet frame; for tests of layers that do not know frames.
+#[cfg(test)]
+pub fn count_sent(engine: &mut Engine, link: LinkId, bytes: &[u8]) -> usize {
+    let (mut buffer, end) = (bytes.to_vec(), bytes.len());
+    let mut frame = Frame::ethernet(&mut buffer, 0, end, link, Offload::NONE).expect("a frame of at least a header");
+    let verdict = engine.handle(Tick(1000), &mut frame);
+    let count = usize::from(matches!(verdict, Verdict::Transmit(_))) + engine.outbox().packets().len();
+    engine.outbox().clear();
+    count
+}
