@@ -54,4 +54,5 @@ scenarios! {
     n45_outlived "45-outlived"
     n46_address_changed "46-address-changed"
     n47_barrier "47-barrier"
+    n48_forwarding "48-forwarding"
 }

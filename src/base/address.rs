@@ -189,6 +189,8 @@ impl Port {
     pub const ANY: Port = Port(0);
     pub const FTP: Port = Port(21);
     pub const FTP_DATA: Port = Port(20);
+    /// That both ends of IPsec's key exchange use: AH and ESP belong to that connection.
+    pub const ISAKMP: Port = Port(500);
     /// The lowest that any program may have, unless `ip_unprivileged_port_start` was set, which is not
     /// asked: data connections of passive FTP go there.
     pub const FIRST_UNPRIVILEGED: Port = Port(1024);

@@ -25,6 +25,8 @@ impl Engine {
                     || self.may_be_marked(parts, link)
             }
             // Without ports in them, IPsec's fragments are translated one by one on their way through.
+            // What else comes in fragments from a masqueraded server, the guard keeps from the kernel,
+            // which could not tell them by their ports either.
             Target::Transit if parts.family == Family::V4 && matches!(parts.protocol, Protocol::AH | Protocol::ESP) => {
                 false
             }

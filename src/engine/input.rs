@@ -16,9 +16,6 @@ use super::track::{End, Sender};
 use super::verdict::{DropReason, PassReason, Verdict};
 use super::{Engine, HostStack};
 
-/// The port both ends of IPsec's key exchange use: AH and ESP belong to that connection.
-const ISAKMP: Port = Port(500);
-
 /// How a request is sent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carried {
@@ -318,7 +315,7 @@ pub(super) struct Ends {
 /// where the ports are not all there.
 pub(super) fn ends(parts: &Dissected) -> Option<Ends> {
     let (protocol, (source, destination)) = match parts.protocol {
-        Protocol::AH | Protocol::ESP => (Protocol::UDP, (ISAKMP, ISAKMP)),
+        Protocol::AH | Protocol::ESP => (Protocol::UDP, (Port::ISAKMP, Port::ISAKMP)),
         protocol => (protocol, parts.ports?),
     };
     Some(Ends { protocol, source: (parts.source, source), destination: (parts.destination, destination) })

@@ -8,13 +8,13 @@ use crate::wire::originate::{echo_reply, is_authenticated, reset};
 use crate::wire::transport::{tcp, udp};
 use crate::wire::{Dissected, Frame};
 
-use super::Engine;
 use super::classify::Seen;
 use super::emit::Complaint;
 use super::options6::{self, Judgement};
 use super::related::is_icmp;
 use super::track::Sender;
 use super::verdict::{DropReason, Egress, PassReason, Verdict};
+use super::{Engine, HostStack};
 
 /// Protocols that a stack leaves unanswered although it does not speak them.
 const IGMP: Protocol = Protocol(2);
@@ -36,7 +36,9 @@ impl Engine {
         }
         // An IPv4 address that is here for its mark alone has no voice.
         if parts.family == Family::V4 && !self.speaks_for(parts.family, parts.destination) {
-            return Verdict::Pass(reason);
+            // What the guard keeps from the kernel for its source is lost unless it goes on its way.
+            let kept = self.host_stack == HostStack::Beside && self.is_kept_in_transit(seen, frame.packet());
+            return if kept { self.output(now, frame, seen) } else { Verdict::Pass(reason) };
         }
         if parts.family == Family::V6 && parts.transport > v6::LENGTH {
             match options6::host_takes(frame.packet(), parts.transport) {

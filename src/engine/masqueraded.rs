@@ -5,6 +5,8 @@ use crate::base::sharded::Sharded;
 use crate::base::{Address, Family, Port, Protocol};
 use crate::table::{DestinationKey, ServiceKey};
 
+use super::proto;
+
 type Counts<K> = Sharded<K, u32>;
 
 /// Counts of the masquerading destinations that have an end, an address, or speak FTP.
@@ -48,8 +50,14 @@ impl Masqueraded {
     }
 
     /// Whether a packet that comes from there may be a real server's. Services by mark count for
-    /// every protocol.
+    /// every protocol that services exist for. AH and ESP are those of a key exchange's port; in IPv6, AH is
+    /// a header before what counts.
     pub fn covers(&self, family: Family, protocol: Protocol, address: Address, port: Port) -> bool {
+        let (protocol, port) = match protocol {
+            Protocol::ESP => (Protocol::UDP, Port::ISAKMP),
+            Protocol::AH if family == Family::V4 => (Protocol::UDP, Port::ISAKMP),
+            _ => (protocol, port),
+        };
         !self.ends.is_empty()
             && (self.has(family, protocol, address, port)
                 || self.has(family, protocol, address, Port::ANY)
@@ -68,7 +76,8 @@ impl Masqueraded {
 
     /// Whether exactly this is the end of a destination.
     pub fn has(&self, family: Family, protocol: Protocol, address: Address, port: Port) -> bool {
-        [protocol, Protocol::IP].iter().any(|&each| self.ends.contains_key(&(family, each, address, port)))
+        let has = |protocol: Protocol| self.ends.contains_key(&(family, protocol, address, port));
+        has(protocol) || proto::has_states(protocol) && has(Protocol::IP)
     }
 
     pub fn has_address(&self, family: Family, address: Address) -> bool {

@@ -6,7 +6,7 @@ use crate::wire::dissect::dissect;
 use crate::wire::frame::HEADROOM;
 use crate::wire::ip::{self, End};
 use crate::wire::originate::{Icmpv4Error, Offending, icmpv4_error};
-use crate::wire::{Frame, Offload, transport::TcpFlags, transport::sctp, transport::tcp};
+use crate::wire::{FragmentPart, Frame, Offload, transport::TcpFlags, transport::sctp, transport::tcp};
 
 use super::Engine;
 use super::app::is_watched;
@@ -17,6 +17,7 @@ use super::forward::nat;
 use super::input::ends;
 use super::options;
 use super::proto;
+use super::related;
 use super::track::{End as Ending, Sender};
 use super::verdict::{DropReason, PassReason, Verdict};
 
@@ -25,11 +26,11 @@ const LONGEST_ERROR: usize = 576;
 
 impl Engine {
     pub(super) fn output(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
-        if super::related::is_icmp(&seen.parts) {
+        if related::is_icmp(&seen.parts) {
             return self.output_icmp(now, frame, seen);
         }
         let reply = self.find_reply(seen);
-        if reply.is_none() && !self.is_routed_by_us(seen) {
+        if reply.is_none() && !self.is_routed_by_us(seen, frame.packet()) {
             return Verdict::Pass(PassReason::NotVirtual);
         }
         let hop = match self.route_onwards(now, frame, seen) {
@@ -60,13 +61,28 @@ impl Engine {
     }
 
     /// Whether the packet would be lost if we did not forward it: nobody else sees it, or the
-    /// guard keeps it from the kernel because it comes from a masqueraded server.
-    pub(super) fn is_routed_by_us(&self, seen: &Seen) -> bool {
+    /// guard keeps it from the kernel.
+    pub(super) fn is_routed_by_us(&self, seen: &Seen, packet: &[u8]) -> bool {
+        seen.routed_by_us || self.is_kept_in_transit(seen, packet)
+    }
+
+    /// Whether the guard keeps a packet in transit from the kernel, because it comes from a masqueraded
+    /// server or is an error about what such a one was sent. What this says must be what `host/guard/layout`
+    /// drops: the one more, and a packet is forwarded twice; the other, and it is lost.
+    pub(super) fn is_kept_in_transit(&self, seen: &Seen, packet: &[u8]) -> bool {
         let parts = &seen.parts;
-        seen.routed_by_us
-            || self.services.covers_reply(parts.family, parts.protocol, parts.source, parts.source_port())
-            || (parts.is_fragment() || seen.original.is_some())
-                && self.services.is_masqueraded(parts.family, parts.source)
+        let is_masqueraded = |address| self.services.is_masqueraded(parts.family, address);
+        let in_fragments = parts.is_fragment() || seen.original.is_some();
+        if in_fragments && is_masqueraded(parts.source) {
+            return true;
+        }
+        if related::is_icmp(parts) {
+            return parts.fragment != FragmentPart::Later
+                && related::is_error(parts, packet)
+                && (is_masqueraded(parts.source)
+                    || related::quoted_destination(parts, packet).is_some_and(is_masqueraded));
+        }
+        self.services.covers_reply(parts.family, parts.protocol, parts.source, parts.source_port())
     }
 
     /// What a router does first: find the way, see that TTL and size allow it, count the TTL down.

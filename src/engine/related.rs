@@ -1,10 +1,10 @@
 //! ICMP errors about connections, in both directions.
 
-use crate::base::{ConnectionId, Family, Protocol, Tick};
+use crate::base::{Address, ConnectionId, Family, Protocol, Tick};
 use crate::table::ForwardingMethod;
 use crate::wire::checksum::{self, Sum};
 use crate::wire::dissect::dissect_quoted;
-use crate::wire::ip::End;
+use crate::wire::ip::{End, v4, v6};
 use crate::wire::transport::icmp;
 use crate::wire::{Dissected, FragmentPart, Frame};
 
@@ -54,6 +54,26 @@ pub(super) fn quoted(parts: &Dissected, packet: &[u8]) -> Option<Quoted> {
         Family::V6 => later,
     };
     (proto::is_balanced(&inner) && !unusable).then_some(Quoted { parts: inner, at: parts.transport + icmp::LENGTH })
+}
+
+/// Whether an ICMP message is an error, also of a kind that concerns no connection.
+pub(super) fn is_error(parts: &Dissected, packet: &[u8]) -> bool {
+    let kind = parts.transport(packet).first();
+    kind.is_some_and(|&kind| match parts.family {
+        Family::V4 => {
+            matches!(kind, icmp::UNREACHABLE | icmp::SOURCE_QUENCH | icmp::TIME_EXCEEDED | icmp::PARAMETER_PROBLEM)
+        }
+        Family::V6 => kind < icmp::FIRST_INFORMATION_V6,
+    })
+}
+
+/// Where the packet was going that an ICMP error quotes, whatever packet that is.
+pub(super) fn quoted_destination(parts: &Dissected, packet: &[u8]) -> Option<Address> {
+    let destination = match parts.family {
+        Family::V4 => v4::DESTINATION,
+        Family::V6 => v6::DESTINATION,
+    };
+    Address::read(parts.family, parts.transport(packet).get(icmp::LENGTH..)?.get(destination)?)
 }
 
 /// Whether an ICMP message's checksum is right, as far as it can be told.
@@ -142,15 +162,13 @@ impl Engine {
         }
     }
 
-    /// An ICMP error on its way through: from a real server (or a router behind it) about what a
-    /// client sent.
+    /// An ICMP message on its way through: an error from a real server (or a router behind it) about
+    /// what a client sent, or something that nobody else forwards.
     pub(super) fn output_icmp(&mut self, now: Tick, frame: &mut Frame, seen: &Seen) -> Verdict {
         let served = self.services.serves(seen.parts.family);
         let inner = quoted(&seen.parts, frame.packet()).filter(|_| served);
         let reply = inner.and_then(|inner| Some((inner, self.reply_of(&inner)?)));
-        let ours =
-            reply.is_some() || seen.routed_by_us || self.services.is_masqueraded(seen.parts.family, seen.parts.source);
-        if !ours {
+        if reply.is_none() && !self.is_routed_by_us(seen, frame.packet()) {
             return Verdict::Pass(PassReason::NotVirtual);
         }
         let mut hop = match self.route_onwards(now, frame, seen) {

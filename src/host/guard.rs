@@ -11,6 +11,7 @@
 //! * Replies: packets in transit from a NATed real server's address and port, and from such an
 //!   address fragments and ICMP errors. What it sends to this host itself (answers to health
 //!   checks) passes.
+//! * Errors: ICMP errors in transit, from whomever, about packets to a NATed real server's address.
 //!
 //! What goes with them: packets that a NATed real server sends through this host from its
 //! service's port, but to no connection of the director, are the director's to forward. A service

@@ -31,7 +31,7 @@ pub mod responder;
 pub mod sys;
 pub mod taps;
 #[cfg(test)]
-mod testing;
+pub mod testing;
 pub mod tunway;
 pub mod virtual_mac;
 

@@ -161,6 +161,9 @@ pub fn wanted(model: &Engine, owned: &[Owned]) -> GuardRules {
 }
 
 #[cfg(test)]
+mod forwarding;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::{Port, Protocol, Tick};

@@ -62,6 +62,7 @@ pub mod icmp {
     pub const UNREACHABLE: u8 = 3;
     pub const SOURCE_QUENCH: u8 = 4;
     pub const TIME_EXCEEDED: u8 = 11;
+    pub const PARAMETER_PROBLEM: u8 = 12;
     pub const FRAGMENTATION_NEEDED: u8 = 4;
 
     /// ICMPv6 messages below this type are errors.

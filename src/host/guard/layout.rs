@@ -5,8 +5,10 @@
 //! link<index>, one a link, untagged frames       prerouting (raw), links @links
 //!   └ ingress4/6 ─┬ source @real_servers:          └ requests4/6 ─ marks4/6
 //!                 │ replies4/6, which first      forward, links @links
-//!                 │ let local packets pass         └ source @real_servers: replies4/6
-//!                 └ requests4/6 ─ marks4/6
+//!                 │ let local packets pass         ├ source @real_servers: replies4/6
+//!                 ├ requests4/6 ─ marks4/6         └ ICMP about @real_servers: errors4/6
+//!                 └ ICMP about @real_servers:
+//!                   errors4/6, likewise
 //! ```
 //!
 //! `Ingress` is asked once per frame, before the IP stack has done any work for it; packet sockets
@@ -74,7 +76,7 @@ pub fn install(batch: &mut Batch, scheme: Scheme, owner: bool) {
             id += 1;
             add_set(batch, scheme, set_name(kind, ip), key_type(kind, ip), kind.key_length(ip), id);
         }
-        for chain in [requests(ip), marks(ip), replies(ip)] {
+        for chain in [requests(ip), marks(ip), replies(ip), errors(ip)] {
             add_chain(batch, scheme, chain, None);
         }
         for rule in request_rules(ip) {
@@ -82,6 +84,9 @@ pub fn install(batch: &mut Batch, scheme: Scheme, owner: bool) {
         }
         for rule in reply_rules(ip, scheme) {
             add_rule(batch, scheme, replies(ip), &rule);
+        }
+        for rule in error_rules(scheme) {
+            add_rule(batch, scheme, errors(ip), &rule);
         }
     }
     match scheme {
@@ -91,6 +96,9 @@ pub fn install(batch: &mut Batch, scheme: Scheme, owner: bool) {
                 // Replies first: most requests are to the virtual MAC, and do not come so far.
                 add_rule(batch, scheme, ingress(ip), &from_real_server(ip));
                 add_rule(batch, scheme, ingress(ip), &[jump(requests(ip))]);
+                for rule in about_real_server(ip) {
+                    add_rule(batch, scheme, ingress(ip), &rule);
+                }
             }
         }
         Scheme::Hooks => {
@@ -114,6 +122,11 @@ pub fn install(batch: &mut Batch, scheme: Scheme, owner: bool) {
                 let mut rule = on_served_link(ip).to_vec();
                 rule.extend(from_real_server(ip));
                 add_rule(batch, scheme, FORWARD, &rule);
+                for about in about_real_server(ip) {
+                    let mut rule = on_served_link(ip).to_vec();
+                    rule.extend(about);
+                    add_rule(batch, scheme, FORWARD, &rule);
+                }
             }
         }
     }
@@ -198,7 +211,6 @@ pub fn set_name(kind: SetKind, ip: Family) -> &'static str {
         SetKind::RealServers => ["real_servers4", "real_servers6"],
         SetKind::Replies => ["replies4", "replies6"],
         SetKind::ReplyWildcards => ["reply_wildcards4", "reply_wildcards6"],
-        SetKind::ReplyProtocols => ["reply_protocols4", "reply_protocols6"],
     };
     by_family(ip, v4, v6)
 }
@@ -217,6 +229,10 @@ fn marks(ip: Family) -> &'static str {
 
 fn replies(ip: Family) -> &'static str {
     by_family(ip, "handled_replies4", "handled_replies6")
+}
+
+fn errors(ip: Family) -> &'static str {
+    by_family(ip, "handled_errors4", "handled_errors6")
 }
 
 fn ingress(ip: Family) -> &'static str {
@@ -254,17 +270,8 @@ fn request_rules(ip: Family) -> Vec<Vec<Expression<'static>>> {
 
 fn reply_rules(ip: Family, scheme: Scheme) -> Vec<Vec<Expression<'static>>> {
     let register = Register::FIRST;
-    let mut rules = Vec::new();
-    if scheme == Scheme::Ingress {
-        // The look-up costs more than all the rest, so it is made once.
-        let [first, last] = &NOT_IN_TRANSIT;
-        rules.push(vec![
-            Expression::DestinationType { to: register },
-            Expression::Compare { register, comparison: Comparison::AtLeast, value: first },
-            Expression::Compare { register, comparison: Comparison::AtMost, value: last },
-            Expression::Verdict(Verdict::Return),
-        ]);
-    }
+    // The look-up costs more than all the rest, so it is made once.
+    let mut rules = Vec::from_iter(return_unless_in_transit(scheme));
     let found = |kind: SetKind| {
         let mut rule = key(ip, source_offset(ip), 0, kind);
         rule.push(Expression::Lookup { set: set_name(kind, ip), key: register });
@@ -273,11 +280,33 @@ fn reply_rules(ip: Family, scheme: Scheme) -> Vec<Vec<Expression<'static>>> {
     };
     rules.push(found(SetKind::Replies));
     rules.push(found(SetKind::ReplyWildcards));
-    let mut fragment = later_fragment(ip);
-    fragment.extend(found(SetKind::ReplyProtocols));
-    rules.push(fragment);
-    rules.extend(icmp_errors(ip));
+    // A real server's fragments are put together before they are looked at, whatever they are of.
+    rules.push(fragments(ip));
+    for mut error in icmp_errors(ip) {
+        error.push(Expression::Verdict(Verdict::Drop));
+        rules.push(error);
+    }
     rules
+}
+
+fn error_rules(scheme: Scheme) -> Vec<Vec<Expression<'static>>> {
+    let mut rules = Vec::from_iter(return_unless_in_transit(scheme));
+    rules.push(vec![Expression::Verdict(Verdict::Drop)]);
+    rules
+}
+
+/// Returns with what is for this host or for everyone; the forward hook does not see such packets.
+fn return_unless_in_transit(scheme: Scheme) -> Option<Vec<Expression<'static>>> {
+    let register = Register::FIRST;
+    let [first, last] = &NOT_IN_TRANSIT;
+    (scheme == Scheme::Ingress).then(|| {
+        vec![
+            Expression::DestinationType { to: register },
+            Expression::Compare { register, comparison: Comparison::AtLeast, value: first },
+            Expression::Compare { register, comparison: Comparison::AtMost, value: last },
+            Expression::Verdict(Verdict::Return),
+        ]
+    })
 }
 
 /// Loads the key of a set: address, protocol and port, as far as the set has them.
@@ -306,20 +335,23 @@ fn to_data_port() -> [Expression<'static>; 4] {
     ]
 }
 
-/// A fragment that is not the first, which carries no ports.
-fn later_fragment(ip: Family) -> Vec<Expression<'static>> {
+/// Drops fragments, the first as well as later ones: in IPv6, whatever has a fragment header.
+fn fragments(ip: Family) -> Vec<Expression<'static>> {
+    const MORE_OR_OFFSET: &[u8] = &[0x3f, 0xff];
     let register = Register::FIRST;
-    let (load, mask): (_, &[u8]) = match ip {
-        Family::V4 => (Expression::Payload { base: Base::Network, offset: 6, length: 2, to: register }, &[0x1f, 0xff]),
-        Family::V6 => {
-            (Expression::Extension { header: FRAGMENT_HEADER, offset: 2, length: 2, to: register }, &[0xff, 0xf8])
-        }
+    let mut rule = match ip {
+        Family::V4 => vec![
+            Expression::Payload { base: Base::Network, offset: 6, length: 2, to: register },
+            Expression::Mask { register, mask: MORE_OR_OFFSET },
+            Expression::Compare { register, comparison: Comparison::NotEqual, value: &[0, 0] },
+        ],
+        Family::V6 => vec![Expression::Extension { header: FRAGMENT_HEADER, offset: 0, length: 1, to: register }],
     };
-    let compare = Expression::Compare { register, comparison: Comparison::NotEqual, value: &[0, 0] };
-    vec![load, Expression::Mask { register, mask }, compare]
+    rule.push(Expression::Verdict(Verdict::Drop));
+    rule
 }
 
-/// ICMP errors: types 3, 4, 11, 12; in IPv6 all below 128.
+/// The conditions of ICMP errors: types 3, 4, 11, 12; in IPv6 all below 128.
 fn icmp_errors(ip: Family) -> Vec<Vec<Expression<'static>>> {
     let register = Register::FIRST;
     let compare = |comparison, value| Expression::Compare { register, comparison, value };
@@ -330,7 +362,6 @@ fn icmp_errors(ip: Family) -> Vec<Vec<Expression<'static>>> {
             Expression::Payload { base: Base::Transport, offset: 0, length: 1, to: register },
         ];
         rule.extend(comparisons);
-        rule.push(Expression::Verdict(Verdict::Drop));
         rule
     };
     match ip {
@@ -347,6 +378,23 @@ fn from_real_server(ip: Family) -> Vec<Expression<'static>> {
     rule.push(Expression::Lookup { set: set_name(SetKind::RealServers, ip), key: Register::FIRST });
     rule.push(jump(replies(ip)));
     rule
+}
+
+/// An ICMP error, whoever sends it, about a packet to a NATed real server: routers behind the director know a
+/// connection's packets by no other address. All that is quoted has its destination at the same place.
+fn about_real_server(ip: Family) -> Vec<Vec<Expression<'static>>> {
+    const ICMP_LENGTH: u32 = 8;
+    let offset = ICMP_LENGTH + destination_offset(ip);
+    let length = ip.address_length() as u32;
+    let mut rules = icmp_errors(ip);
+    for rule in &mut rules {
+        rule.extend([
+            Expression::Payload { base: Base::Transport, offset, length, to: Register::FIRST },
+            Expression::Lookup { set: set_name(SetKind::RealServers, ip), key: Register::FIRST },
+            jump(errors(ip)),
+        ]);
+    }
+    rules
 }
 
 /// A frame to another Ethernet address than the link's own, be it the director's virtual one: the kernel's

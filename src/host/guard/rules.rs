@@ -117,24 +117,20 @@ impl GuardRules {
         for endpoint in self.real_servers.difference(&before.real_servers) {
             changes.added.put(exact(endpoint, SetKind::Replies, SetKind::ReplyWildcards), endpoint);
             changes.added.put(SetKind::RealServers, endpoint);
-            changes.added.put(SetKind::ReplyProtocols, endpoint);
         }
         for endpoint in before.real_servers.difference(&self.real_servers) {
             changes.removed.put(exact(endpoint, SetKind::Replies, SetKind::ReplyWildcards), endpoint);
-            // These stay for as long as another port needs them.
-            if !self.has_real_server(endpoint.address, Protocol(0)..=Protocol(u8::MAX)) {
+            // The address stays for as long as another end needs it.
+            if !self.has_real_server(endpoint.address) {
                 changes.removed.put(SetKind::RealServers, endpoint);
-            }
-            if !self.has_real_server(endpoint.address, endpoint.protocol..=endpoint.protocol) {
-                changes.removed.put(SetKind::ReplyProtocols, endpoint);
             }
         }
         changes
     }
 
-    fn has_real_server(&self, address: IpAddr, protocols: RangeInclusive<Protocol>) -> bool {
-        let first = Endpoint { address, protocol: *protocols.start(), port: Port(0) };
-        let last = Endpoint { address, protocol: *protocols.end(), port: Port(u16::MAX) };
+    fn has_real_server(&self, address: IpAddr) -> bool {
+        let first = Endpoint { address, protocol: Protocol(0), port: Port(0) };
+        let last = Endpoint { address, protocol: Protocol(u8::MAX), port: Port(u16::MAX) };
         self.real_servers.range(first..=last).next().is_some()
     }
 
@@ -164,10 +160,16 @@ impl GuardRules {
     }
 }
 
-/// What comes from a NATed real server, by protocol; protocol 0 is any that services exist for.
+/// What comes from a NATed real server, by protocol; protocol 0 is any that services exist for. With UDP's port 500
+/// go AH and ESP, which belong to a connection there; in IPv6, AH is a header before what counts.
 fn replies(protocol: Protocol, address: IpAddr, port: Port) -> impl Iterator<Item = Endpoint> {
-    let protocols = BALANCED.into_iter().filter(move |&each| protocol == Protocol::IP || protocol == each);
-    protocols.map(move |protocol| Endpoint { address, protocol, port })
+    let is_of = move |each: Protocol| protocol == Protocol::IP || protocol == each;
+    let has_ipsec = is_of(Protocol::UDP) && (port == Port::ISAKMP || port.is_any());
+    let ipsec = [Protocol::ESP, Protocol::AH].into_iter();
+    let ipsec = ipsec.filter(move |&each| has_ipsec && (each == Protocol::ESP || address.is_ipv4()));
+    let ports = BALANCED.into_iter().filter(move |&each| is_of(each)).map(move |protocol| (protocol, port));
+    let ends = ports.chain(ipsec.map(|protocol| (protocol, Port::ANY)));
+    ends.map(move |(protocol, port)| Endpoint { address, protocol, port })
 }
 
 fn bits(address: IpAddr) -> u128 {
@@ -208,18 +210,16 @@ pub enum SetKind {
     ServiceWildcards,
     /// Destination address, of segments to a port that is not a well-known one.
     DataServices,
-    /// Source address.
+    /// Source address; of an ICMP error also the destination of what it quotes.
     RealServers,
     /// Source address, protocol, source port.
     Replies,
     /// Source address, protocol.
     ReplyWildcards,
-    /// Source address, protocol: for fragments, which have no ports.
-    ReplyProtocols,
 }
 
 impl SetKind {
-    pub const ALL: [SetKind; 8] = [
+    pub const ALL: [SetKind; 7] = [
         SetKind::Owned,
         SetKind::Services,
         SetKind::ServiceWildcards,
@@ -227,7 +227,6 @@ impl SetKind {
         SetKind::RealServers,
         SetKind::Replies,
         SetKind::ReplyWildcards,
-        SetKind::ReplyProtocols,
     ];
 
     pub fn has_protocol(self) -> bool {
@@ -441,8 +440,7 @@ mod tests {
         assert_eq!(count(SetKind::ServiceWildcards, Family::V6), 1);
         assert_eq!(count(SetKind::RealServers, Family::V4), 2);
         assert_eq!(count(SetKind::Replies, Family::V4), 1);
-        assert_eq!(count(SetKind::ReplyWildcards, Family::V4), 3);
-        assert_eq!(count(SetKind::ReplyProtocols, Family::V4), 4);
+        assert_eq!(count(SetKind::ReplyWildcards, Family::V4), 5, "TCP, UDP, SCTP, AH and ESP");
         assert_eq!(rules.mark_services, [(Family::V4, 7)].into());
     }
 
@@ -484,8 +482,8 @@ mod tests {
             kinds.join(" ")
         };
         assert_eq!(removed(&[web, other, dns], &[web, dns]), "Replies");
-        assert_eq!(removed(&[web, dns], &[dns]), "Replies ReplyProtocols");
-        assert_eq!(removed(&[web, other], &[]), "RealServers Replies ReplyProtocols");
+        assert_eq!(removed(&[web, dns], &[dns]), "Replies");
+        assert_eq!(removed(&[web, other], &[]), "RealServers Replies");
         assert_eq!(removed(&[web], &[web]), "");
     }
 

@@ -392,8 +392,51 @@ fn fragments_and_icmp_errors_of_nated_real_servers_are_not_forwarded() {
             guard.update(GuardRules::default()).unwrap();
             // The complaint, and three fragments, of which only the first shows its ports or none does.
             assert_eq!(traffic().len(), 4, "{scheme:?}");
-            guard.update(GuardRules { real_servers: [udp(guarded)].into(), ..GuardRules::default() }).unwrap();
-            assert_eq!(traffic(), Vec::<String>::new(), "{scheme:?}");
+            // Fragments are kept whatever they are of, and do not show.
+            for server in [udp(guarded), tcp(guarded)] {
+                guard.update(GuardRules { real_servers: [server].into(), ..GuardRules::default() }).unwrap();
+                assert_eq!(traffic().len(), 0, "{scheme:?} {server:?}");
+            }
+        }
+        guard.close().unwrap();
+    }
+}
+
+#[test]
+fn errors_of_routers_about_nated_real_servers_are_not_forwarded() {
+    let Some(site) = Site::create() else { return };
+    site.server.sysctl("net.ipv4.icmp_ratelimit", "0");
+    site.server.sysctl("net.ipv6.icmp.ratelimit", "0");
+    // The server is a router now, which cannot reach what is behind it.
+    site.server.sysctl("net.ipv4.ip_forward", "1");
+    site.server.sysctl("net.ipv6.conf.all.forwarding", "1");
+    site.server.ip("route add unreachable 10.8.8.7/32");
+    site.server.ip("route add unreachable fd08::7/128");
+    for scheme in SCHEMES {
+        let mut guard = site.guard(scheme);
+        for (router, client, behind) in
+            [("172.16.0.2:54", "10.0.0.2:4000", "10.8.8.7:80"), ("[fd0b::2]:54", "[fd0a::2]:4000", "[fd08::7]:80")]
+        {
+            let (fence, client, behind) = (at(router), at(client), at(behind));
+            let complaints = || {
+                // The fence follows the question all the way there, and the complaint back.
+                let ask_and_end = || {
+                    let inbox = site.server.run(move || bind(fence));
+                    site.client.run(move || {
+                        let socket = bind(client);
+                        socket.send_to(b"?", behind).unwrap();
+                        socket.send_to(b"?", fence).unwrap();
+                    });
+                    inbox.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                    assert_eq!(receive(&inbox), client);
+                    inbox.send_to(b"!", client).unwrap();
+                };
+                overheard(&site.client, ask_and_end, fence.ip(), fence.port()).len()
+            };
+            guard.update(GuardRules::default()).unwrap();
+            assert_eq!(complaints(), 1, "{scheme:?}");
+            guard.update(GuardRules { real_servers: [tcp(behind)].into(), ..GuardRules::default() }).unwrap();
+            assert_eq!(complaints(), 0, "{scheme:?}");
         }
         guard.close().unwrap();
     }
