@@ -240,11 +240,16 @@ impl LoadedProgram {
     /// # Errors
     /// The process may not, or the kernel cannot prove that the program is harmless.
     pub fn load(kind: ProgramKind, instructions: &[[u8; 8]]) -> io::Result<LoadedProgram> {
-        match load_with(kind, instructions, kind.flags()) {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && kind.flags() != 0 => {
-                load_with(kind, instructions, 0)
+        let is = |error: &io::Error, number| error.raw_os_error() == Some(number);
+        let mut flags = kind.flags();
+        let mut interruptions = 0;
+        loop {
+            match load_with(kind, instructions, flags) {
+                Err(error) if is(&error, libc::EINVAL) && flags != 0 => flags = 0,
+                // A signal came while the kernel looked at the program.
+                Err(error) if is(&error, libc::EAGAIN) && interruptions < INTERRUPTIONS => interruptions += 1,
+                outcome => break outcome,
             }
-            outcome => outcome,
         }
     }
 
@@ -277,6 +282,9 @@ impl LoadedProgram {
         Ok(Attachment(unsafe { OwnedFd::from_raw_fd(link) }))
     }
 }
+
+/// How often a program is loaded again that the kernel did not look at to its end.
+const INTERRUPTIONS: u32 = 5;
 
 fn load_with(kind: ProgramKind, instructions: &[[u8; 8]], flags: u32) -> io::Result<LoadedProgram> {
     #[repr(C)]
