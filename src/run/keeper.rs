@@ -129,16 +129,16 @@ pub fn wanted(model: &Engine, owned: &[Owned]) -> GuardRules {
     let mut rules = GuardRules::default();
     rules.owned.extend(owned.iter().map(|entry| entry.address));
     rules.marks = model.marks().to_vec();
-    if model.leaves_packets() {
-        // The kernel gets what is to services: this host is somebody's real server.
-        return rules;
-    }
     let table = model.service_table();
     // Of a family without services nothing is looked at.
     let former = table.former();
     let ends_of_former = former.masqueraded().ends().filter(|&(family, ..)| table.serves(family));
     let ends = table.masqueraded().ends().chain(ends_of_former);
     rules.add_replies(ends.map(|(family, protocol, address, port)| (protocol, address.to_ip(family), port)));
+    if model.leaves_packets() {
+        // The kernel gets what is to services: this host is somebody's real server. Answers are translated all the same.
+        return rules;
+    }
     for key in table.iter().map(|service| service.key) {
         rules.add_service(&key);
         if !table.is_helped(&key) {
