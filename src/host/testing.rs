@@ -95,6 +95,21 @@ impl Namespace {
         self.run(move || std::fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}")));
     }
 
+    /// Makes this a router between its links `front` and `back`: .1 of 10.0.0.0/24 and fd0a::/64, of 172.16.0.0/24 and
+    /// fd0b::/64.
+    pub fn be_router(&self) {
+        for command in [
+            "addr add 10.0.0.1/24 dev front",
+            "addr add 172.16.0.1/24 dev back",
+            "addr add fd0a::1/64 dev front nodad",
+            "addr add fd0b::1/64 dev back nodad",
+        ] {
+            self.ip(command);
+        }
+        self.sysctl("net.ipv4.ip_forward", "1");
+        self.sysctl("net.ipv6.conf.all.forwarding", "1");
+    }
+
     /// Lays a wire (a veth pair) from `name` here to `other_name` in `other`, both ends up.
     pub fn wire(&self, name: &str, other: &Namespace, other_name: &str) {
         self.ip(&format!("link add {name} type veth peer name {other_name} netns {}", other.path));

@@ -130,23 +130,14 @@ pub fn client_network(model: &Engine) -> ClientNetwork {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
     use crate::base::LinkId;
     use crate::engine::{Config, HostStack};
     use crate::table::network::LinkLayer;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: Options,
-    }
-
     #[test]
     fn nothing_is_answered_for_that_the_host_has() {
-        let words = ["run", "--gateway-ip", "172.16.0.1", "--gateway-ip", "172.16.0.2"];
-        let addresses = Addresses::new(&Line::parse_from(words).options);
+        let addresses = Addresses::new(&Options::of(&["--gateway-ip", "172.16.0.1", "--gateway-ip", "172.16.0.2"]));
         let engine = Engine::new(&Config { maximum_connections: 16, seed: 1, host_stack: HostStack::Beside });
         let link = Link {
             id: LinkId(0),

@@ -172,6 +172,16 @@ impl Options {
 }
 
 #[cfg(test)]
+impl Options {
+    /// What these words on the command line ask for.
+    pub fn of(words: &[&str]) -> Options {
+        use clap::{Args, FromArgMatches};
+        let command = Options::augment_args(clap::Command::new("run").no_binary_name(true));
+        Options::from_arg_matches(&command.get_matches_from(words)).unwrap()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -291,8 +291,6 @@ fn filter(addresses: &Addresses, link: &Link) -> Program {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
     use crate::base::Mac;
     use crate::engine::{Config, HostStack};
@@ -303,14 +301,8 @@ mod tests {
     use crate::table::network::LinkLayer;
     use crate::worker::Clock;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: Options,
-    }
-
     fn ports() -> LinkPorts {
-        LinkPorts::new(&Line::parse_from(["run"]).options, 1)
+        LinkPorts::new(&Options::of(&[]), 1)
     }
 
     /// A view of served links with these addresses.
@@ -341,7 +333,7 @@ mod tests {
         let engine = Config { maximum_connections: 16, seed: 1, host_stack: HostStack::Beside };
         let plan = Plan { workers: 2, cores: vec![], nice: 0, engine, ftp_ports: vec![] };
         let mut workers = Workers::start(&plan, Clock::new(), Permission::default()).unwrap();
-        let addresses = Addresses::new(&Line::parse_from(["run"]).options);
+        let addresses = Addresses::new(&Options::of(&[]));
         let mut ports = ports();
         // No link of this machine has such an index.
         let at = |index: u32, up: bool| {
@@ -370,7 +362,7 @@ mod tests {
 
     #[test]
     fn whose_address_is_another_now_is_heard() {
-        let addresses = Addresses::new(&Line::parse_from(["run"]).options);
+        let addresses = Addresses::new(&Options::of(&[]));
         let view = view(&[1]);
         let program = filter(&addresses, view.network.link(LinkId(0)).unwrap());
         let sent = |kind: u8| {
@@ -386,8 +378,7 @@ mod tests {
 
     #[test]
     fn a_fanout_program_is_replaced_where_it_differs_alone() {
-        let options = |line: &[&str]| Line::parse_from(line).options;
-        let two = options(&["run", "--workers", "2"]);
+        let two = Options::of(&["--workers", "2"]);
         let mut addresses = Addresses::new(&two);
         let mut ports = LinkPorts::new(&two, 1);
         let links = |told: &[(LinkId, Arc<Program>)]| told.iter().map(|&(link, _)| link).collect::<Vec<_>>();
@@ -409,7 +400,7 @@ mod tests {
         ports.steering.as_mut().unwrap().network = ClientNetwork { v4: 0xffff_ff00, v6: 64 };
         assert_eq!(links(&ports.steer(&addresses)), [1, 2, 3].map(LinkId));
 
-        let mut single = LinkPorts::new(&options(&["run"]), 1);
+        let mut single = LinkPorts::new(&Options::of(&[]), 1);
         assert!(single.program(&addresses).is_none() && single.steer(&addresses).is_empty());
     }
 

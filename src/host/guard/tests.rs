@@ -29,6 +29,7 @@ impl Site {
         let [client, director, server] = namespaces()?;
         client.wire("eth0", &director, "front");
         server.wire("eth0", &director, "back");
+        director.be_router();
         for (inside, commands) in [
             (
                 &client,
@@ -42,11 +43,7 @@ impl Site {
             (
                 &director,
                 &[
-                    "addr add 10.0.0.1/24 dev front",
-                    "addr add 172.16.0.1/24 dev back",
                     "addr add 10.9.9.9/32 dev lo",
-                    "addr add fd0a::1/64 dev front nodad",
-                    "addr add fd0b::1/64 dev back nodad",
                     "addr add fd09::9/128 dev lo nodad",
                     "route add 10.8.8.0/24 via 172.16.0.2",
                     "route add fd08::/64 via fd0b::2",
@@ -70,8 +67,6 @@ impl Site {
                 inside.ip(command);
             });
         }
-        director.sysctl("net.ipv4.ip_forward", "1");
-        director.sysctl("net.ipv6.conf.all.forwarding", "1");
         Some(Site { client, director, server })
     }
 

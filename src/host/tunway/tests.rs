@@ -14,20 +14,11 @@ fn director() -> Option<[Namespace; 2]> {
     }
     director.wire("front", &peer, "eth0");
     director.wire("back", &peer, "eth1");
-    for command in [
-        "addr add 10.0.0.1/24 dev front",
-        "addr add 172.16.0.1/24 dev back",
-        "addr add fd0a::1/64 dev front nodad",
-        "addr add fd0b::1/64 dev back nodad",
-    ] {
-        director.ip(command);
-    }
+    director.be_router();
     // The strictest setting there is: the way through the device must pass it.
     for interface in ["all", "front", "back"] {
         director.sysctl(&format!("net.ipv4.conf.{interface}.rp_filter"), "1");
     }
-    director.sysctl("net.ipv4.ip_forward", "1");
-    director.sysctl("net.ipv6.conf.all.forwarding", "1");
     Some([director, peer])
 }
 

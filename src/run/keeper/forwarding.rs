@@ -54,16 +54,7 @@ impl Site {
         back.wire("eth0", &director, "back");
         client.ip("addr add 10.0.0.2/24 dev eth0");
         client.ip("addr add fd0a::2/64 dev eth0 nodad");
-        for command in [
-            "addr add 10.0.0.1/24 dev front",
-            "addr add 172.16.0.1/24 dev back",
-            "addr add fd0a::1/64 dev front nodad",
-            "addr add fd0b::1/64 dev back nodad",
-        ] {
-            director.ip(command);
-        }
-        director.sysctl("net.ipv4.ip_forward", "1");
-        director.sysctl("net.ipv6.conf.all.forwarding", "1");
+        director.be_router();
         Some(Site { client, director, back })
     }
 
