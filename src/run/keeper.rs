@@ -161,7 +161,7 @@ pub fn wanted(model: &Engine, owned: &[Owned]) -> GuardRules {
 }
 
 #[cfg(test)]
-mod forwarding;
+mod exactly_once;
 
 #[cfg(test)]
 mod tests {
